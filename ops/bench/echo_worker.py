@@ -1,0 +1,87 @@
+"""A gpu worker with the model call taken out: the rest of the station is the real one."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from switchtower.messages import now_ms
+from switchtower.models import Capability, ModelCard, Provider, Sampling
+from switchtower.queues import GENERATE_LOCAL
+from switchtower.registry import Announcement, announce
+from switchtower.settings import Settings, settings
+from tasks.generate import local_generator
+from tasks.runtime import Runtime
+from tasks.station import Body
+from workers.boot import build, serve
+from workers.roles import KINDS, make_guardrail
+from workers.supervisor import end_with_parent
+
+CARD = ModelCard(name="echo", provider=Provider.LOCAL, capabilities=frozenset({Capability.GENERAL}))
+
+
+@dataclass(frozen=True)
+class Echo:
+    """An answer without a model."""
+
+    text: str
+    prompt_tokens: int = 1
+    completion_tokens: int = 1
+    finish_reason: str = "stop"
+
+
+class EchoEngine:
+    """Says the prompt back in `tokens` pieces, one per `pause_s`."""
+
+    def __init__(self, tokens: int, pause_s: float) -> None:
+        self._tokens = tokens
+        self._pause_s = pause_s
+
+    def generate(
+        self,
+        messages: list[dict[str, str]],
+        adapter: str | None,  # noqa: ARG002
+        sampling: Sampling,  # noqa: ARG002
+        on_token: Callable[[str], None],
+        stop: Callable[[], str | None],
+    ) -> Echo:
+        for _ in range(self._tokens):
+            stop()
+            time.sleep(self._pause_s)
+            on_token("echo ")
+        return Echo(messages[-1]["content"][:100], completion_tokens=max(1, self._tokens))
+
+
+def bodies(tokens: int, pause_s: float) -> Callable[[Settings, Runtime], dict[str, Body]]:
+    """The generate station on an echo, announced like a model."""
+
+    def make(config: Settings, runtime: Runtime) -> dict[str, Body]:
+        def say() -> None:
+            while True:
+                announce(runtime.ledger.redis, [Announcement(card=CARD, worker=str(os.getpid()), seen=now_ms())])
+                time.sleep(config.local.heartbeat_s)
+
+        threading.Thread(target=say, daemon=True).start()
+        return {GENERATE_LOCAL: local_generator(EchoEngine(tokens, pause_s), make_guardrail(config))}
+
+    return make
+
+
+def main() -> None:
+    """Run the worker."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tokens", type=int, default=0)
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds per token")
+    parser.add_argument("--concurrency", type=int, default=4)
+    said = parser.parse_args()
+    end_with_parent()
+    kind = KINDS["gpu"]
+    serve(build(kind, settings(), bodies(said.tokens, said.pause)), kind, concurrency=said.concurrency, level="WARNING")
+
+
+if __name__ == "__main__":
+    main()

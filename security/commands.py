@@ -1,0 +1,70 @@
+"""`switchtower guardrail …`: try a text, validate packs, list the rules in force."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from security.guardrails import Guardrail
+from security.packs import RULES, Rule, RulePack
+from switchtower.errors import RuleError
+from switchtower.models import Surface, Verdict
+
+app = typer.Typer(name="guardrail", help="Try the guardrail, validate rule packs, list rules.", no_args_is_help=True)
+
+Packs = Annotated[list[Path] | None, typer.Option("--pack", help="A pack file or folder; may be repeated.")]
+
+
+@app.command("test")
+def try_text(
+    text: Annotated[str, typer.Argument(help="The text to judge.")],
+    surface: Annotated[Surface, typer.Option(help="Where the text stands.")] = Surface.INPUT,
+    pack: Packs = None,
+) -> None:
+    """Judge a text and explain the verdict; exit code 0 when it passes, 1 when it is refused."""
+    verdict = Guardrail(_load(pack)).judge(text, surface)
+    _show(verdict)
+    raise typer.Exit(0 if verdict.passed else 1)
+
+
+@app.command()
+def check(files: Annotated[list[Path], typer.Argument(help="Pack files or folders.")]) -> None:
+    """Validate rule packs together, with all their examples; exit code 1 when one is refused."""
+    pack = _load(files)
+    Guardrail(pack)
+    Console().print(f"{len(pack.rules)} rules are sound, pack {pack.hash}", soft_wrap=True)
+
+
+@app.command()
+def rules(pack: Packs = None) -> None:
+    """List the rules of a pack, worst first."""
+    table = Table("rule", "risk", "action", "applies to", "explanation")
+    for rule in sorted(_load(pack).rules, key=lambda rule: (-rule.risk.rank, rule.name)):
+        table.add_row(*_row(rule))
+    Console().print(table)
+
+
+def _load(paths: list[Path] | None) -> RulePack:
+    try:
+        return RulePack.load(paths or [RULES])
+    except RuleError as error:
+        Console(stderr=True).print(escape(str(error)), style="red", soft_wrap=True)
+        raise typer.Exit(1) from error
+
+
+def _row(rule: Rule) -> tuple[str, ...]:
+    surfaces = ", ".join(surface for surface in Surface if surface in rule.applies_to)
+    return rule.name, rule.risk.value, rule.action.value, surfaces, escape(rule.explanation)
+
+
+def _show(verdict: Verdict) -> None:
+    title = f"{verdict.action.value} ({verdict.risk.value} risk) on {verdict.surface.value}"
+    table = Table("rule", "risk", "action", "explanation", title=title, caption=f"pack {verdict.pack[:12]}")
+    for finding in verdict.findings:
+        table.add_row(finding.rule, finding.risk.value, finding.action.value, escape(finding.explanation))
+    Console().print(table if verdict.findings else f"{title}: no rule matched, pack {verdict.pack[:12]}")

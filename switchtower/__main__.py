@@ -1,0 +1,5 @@
+"""`python -m switchtower`."""
+
+from switchtower.cli import main
+
+main()

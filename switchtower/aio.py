@@ -1,0 +1,95 @@
+"""The client for asyncio: the same words as `Client`, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable
+
+from redis.asyncio import Redis as AsyncRedis
+
+from switchtower.client import Client, Progress, block_ms
+from switchtower.connection import connect_async
+from switchtower.envelope import KeyRing, Signer
+from switchtower.errors import JobNotFound, ResultTimeout
+from switchtower.jobs import Event, Record, events_key, job_key
+from switchtower.messages import JobResult, UserRequest
+from switchtower.outcome import TextCursor, outcome
+from switchtower.settings import Settings
+
+
+class AsyncClient:
+    """An asynchronous client; waits and streams cost a coroutine each, not a thread."""
+
+    def __init__(self, config: Settings | None = None, signer: Signer | None = None, ring: KeyRing | None = None):
+        self._sync = Client(config, signer, ring)
+        self._redis: AsyncRedis = connect_async(self._sync.settings.broker)
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._redis.aclose()
+        self._sync.close()
+
+    async def submit(self, request: UserRequest | str, idempotency_key: str | None = None) -> str:
+        """Enqueue one job and return its id; the same key gives the same job again."""
+        return await asyncio.to_thread(self._sync.submit, request, idempotency_key)
+
+    async def submit_many(
+        self, requests: Iterable[UserRequest | str], progress: Progress | None = None, batch: int = 500
+    ) -> list[str]:
+        """Enqueue many jobs, pipelined; `progress` hears how many more went out, batch by batch."""
+        return await asyncio.to_thread(self._sync.submit_many, requests, progress, batch)
+
+    async def status(self, job: str) -> Record:
+        """The job's record; raises `JobNotFound`."""
+        fields = await self._redis.hgetall(job_key(job))
+        if "state" not in fields:
+            raise JobNotFound(f"no job {job}")
+        return Record.read(job, fields)
+
+    async def events(self, job: str, timeout: float | None = None) -> AsyncIterator[Event]:
+        """Everything that happens to the job, from the beginning to its end; raises `ResultTimeout`."""
+        until = time.monotonic() + timeout if timeout is not None else float("inf")
+        after = "0"
+        while True:
+            for event in await self._read(job, after, block_ms(until)):
+                after = event.mark
+                yield event
+                if event.state and event.state.terminal:
+                    return
+            if time.monotonic() > until:
+                raise ResultTimeout(f"job {job} has not finished within {timeout} s; it goes on")
+            if (await self.status(job)).state.terminal and not await self._read(job, after, None):
+                return
+
+    async def _read(self, job: str, after: str, wait_ms: int | None) -> list[Event]:
+        found = await self._redis.xread({events_key(job): after}, block=wait_ms)
+        return [Event.read(mark, fields) for _, entries in found for mark, fields in entries]
+
+    async def stream(self, job: str, timeout: float | None = None) -> AsyncIterator[str]:
+        """The answer's text as it is written; raises what ended the job if it was not done."""
+        cursor = TextCursor()
+        async for event in self.events(job, timeout):
+            if fresh := cursor.feed(event):
+                yield fresh
+        await self._outcome(job)
+
+    async def result(self, job: str, timeout: float | None = None) -> JobResult:
+        """Wait for the job and return its result, or raise what ended it; raises `ResultTimeout`."""
+        if not (await self.status(job)).state.terminal:
+            async for _ in self.events(job, timeout):
+                pass
+        return await self._outcome(job)
+
+    async def _outcome(self, job: str) -> JobResult:
+        return outcome(await self.status(job), self._sync.ring, self._sync.settings.security.max_envelope_bytes)
+
+    async def cancel(self, job: str) -> list[str]:
+        """Cancel the job and its children; a running generation stops at its next token."""
+        return await asyncio.to_thread(self._sync.cancel, job)

@@ -1,0 +1,240 @@
+"""The command line. Commands that need the server's rooms are found through the entry-point group."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import click
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from typer.core import TyperGroup
+
+from switchtower import __version__
+from switchtower.errors import ConfigurationError, SwitchtowerError
+from switchtower.messages import UserRequest
+from switchtower.models import Capability, Privacy, Sampling
+
+GROUP = "switchtower.commands"
+console = Console()
+errors = Console(stderr=True)
+
+
+class Rooms(TyperGroup):
+    """The commands here, and those of the rooms that this installation has."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *(point.name for point in _points())})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        found = super().get_command(ctx, cmd_name)
+        point = next((point for point in _points() if point.name == cmd_name), None)
+        return found or (_load(point) if point else None)
+
+
+def _points() -> list[EntryPoint]:
+    return list(entry_points(group=GROUP))
+
+
+def _load(point: EntryPoint) -> click.Command:
+    try:
+        command = typer.main.get_command(point.load())
+        command.name = point.name
+        return command
+    except ModuleNotFoundError as error:
+        return _elsewhere(point.name, error)
+
+
+def _elsewhere(name: str, cause: ModuleNotFoundError) -> click.Command:
+    reason = f"`switchtower {name}` needs a checkout of Switchtower or its image, with all extras ({cause})."
+
+    @click.command(name, help="(not in this installation: needs a checkout or the image)")
+    def command() -> None:
+        raise ConfigurationError(reason)
+
+    return command
+
+
+app = typer.Typer(cls=Rooms, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"switchtower {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say it and exit.")] = False,
+) -> None:
+    """A hybrid-LLM task queue: jobs are screened, routed, answered, reviewed, and can be halted."""
+
+
+PrivacyOption = Annotated[Privacy, typer.Option(help="From `high` on, no cloud ever sees the text.")]
+CapabilityOption = Annotated[Optional[Capability], typer.Option(help="What the model must be good for.")]
+ModelOption = Annotated[Optional[str], typer.Option(help="One model or adapter by name.")]
+TokensOption = Annotated[int, typer.Option(help="The longest answer, in tokens.")]
+
+
+@app.command()
+def ask(
+    prompt: Annotated[Optional[str], typer.Argument(help="The question; `-` or nothing reads standard input.")] = None,
+    capability: CapabilityOption = None,
+    model: ModelOption = None,
+    privacy: PrivacyOption = Privacy.STANDARD,
+    max_tokens: TokensOption = 256,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait.")] = 300,
+) -> None:
+    """Ask one question and print the answer as it is written."""
+    from switchtower.client import Client
+
+    text = sys.stdin.read() if prompt in (None, "-") else prompt
+    request = _request({"prompt": text, "capability": capability, "model": model, "privacy": privacy}, max_tokens)
+    with Client() as client:
+        job = client.submit(request)
+        try:
+            for piece in client.stream(job, timeout):
+                print(piece, end="", flush=True)
+        except KeyboardInterrupt:
+            client.cancel(job)
+            errors.print(f"\n[yellow]cancelled[/] {job}")
+            raise typer.Exit(130) from None
+        print()
+        errors.print(f"[dim]{job}  {client.status(job).route.get('reason', '')}[/]")
+
+
+@app.command()
+def submit(
+    file: Annotated[Path, typer.Option(help="JSON lines, each a string or {\"prompt\": …}; `-` is standard input.")],
+    wait: Annotated[bool, typer.Option(help="Wait for the results and print them as JSON lines.")] = False,
+) -> None:
+    """Submit a file of questions; prints one job id per line, or the results."""
+    from switchtower.client import Client
+
+    requests = list(_read(file))
+    with Client() as client, _bar() as bar:
+        sent = bar.add_task("submitting", total=len(requests))
+        jobs = client.submit_many(requests, lambda count: bar.advance(sent, count))
+        if wait:
+            done = bar.add_task("finished", total=len(jobs))
+            for job in jobs:
+                print(json.dumps(_answer(client, job)), flush=True)
+                bar.advance(done)
+        else:
+            print("\n".join(jobs))
+
+
+def _bar() -> Progress:
+    return Progress(console=errors, transient=True, disable=not sys.stderr.isatty())
+
+
+def _read(file: Path) -> Iterator[UserRequest]:
+    text = sys.stdin.read() if str(file) == "-" else file.read_text()
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            said = json.loads(line)
+            yield UserRequest.model_validate({"prompt": said} if isinstance(said, str) else said)
+        except ValueError as error:
+            raise typer.BadParameter(f"{file}:{number}: {error}") from None
+
+
+def _request(fields: dict[str, Any], max_tokens: int) -> UserRequest:
+    try:
+        return UserRequest(**fields, sampling=Sampling(max_tokens=max_tokens))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _answer(client: Any, job: str) -> dict[str, Any]:
+    try:
+        result = client.result(job)
+        return {"job": job, "state": "done", "text": result.text, "model": result.model, "adapter": result.adapter}
+    except SwitchtowerError as error:
+        return {"job": job, "state": client.status(job).state, "error": type(error).__name__, "message": str(error)}
+
+
+@app.command()
+def status(job: Annotated[Optional[str], typer.Argument(help="A job; without it, the whole line.")] = None) -> None:
+    """Show where a job stands, or how the line is doing."""
+    from switchtower.client import Client
+    from switchtower.overview import overview
+
+    with Client() as client:
+        if job is None:
+            console.print(overview(client))
+            return
+        table = Table("at", "event", "what", title=str(client.status(job).state))
+        for event in client.ledger.events(job):
+            what = ", ".join(f"{name}={value}" for name, value in event.data.items() if name != "text")
+            if event.kind != "token":
+                table.add_row(f"{event.at / 1000:.3f}", event.kind, what)
+        console.print(table)
+
+
+@app.command()
+def result(job: str, timeout: Annotated[float, typer.Option(help="Seconds to wait.")] = 300) -> None:
+    """Wait for a job and print its answer."""
+    from switchtower.client import Client
+
+    with Client() as client:
+        print(client.result(job, timeout).text)
+
+
+@app.command()
+def cancel(job: str) -> None:
+    """Cancel a job and its children."""
+    from switchtower.client import Client
+
+    with Client() as client:
+        cancelled = client.cancel(job)
+    console.print(f"cancelled {len(cancelled)} job(s)" if cancelled else "it had ended already")
+
+
+@app.command()
+def models() -> None:
+    """List the models that workers have announced."""
+    from switchtower.client import Client
+    from switchtower.overview import model_table
+
+    with Client() as client:
+        console.print(model_table(client))
+
+
+keys = typer.Typer(no_args_is_help=True, help="Make and list the keys that seal messages.")
+app.add_typer(keys, name="keys")
+
+
+@keys.command("create")
+def create_keys(
+    roles: Annotated[Optional[list[str]], typer.Argument(help="The roles; all of them where none is named.")] = None,
+    directory: Annotated[Optional[Path], typer.Option(help="Where the keys are kept.")] = None,
+) -> None:
+    """Make a key for each role that has none and add it to the key ring."""
+    from switchtower.envelope import Role
+    from switchtower.keys import create
+    from switchtower.settings import settings
+
+    where = directory or settings().security.keys_directory
+    try:
+        made = create(where, [Role(role) for role in roles] if roles else tuple(Role))
+    except ValueError:
+        raise typer.BadParameter(f"the roles are {', '.join(Role)}") from None
+    console.print("\n".join(made) if made else "every role has a key already")
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one line that says what to do."""
+    try:
+        app()
+    except SwitchtowerError as error:
+        errors.print(f"[red]{type(error).__name__}[/]: {error}", highlight=False)
+        raise SystemExit(1) from None

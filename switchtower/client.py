@@ -1,0 +1,175 @@
+"""The client of other services: submit jobs, watch them, read results, cancel.
+
+    from switchtower import Client, UserRequest
+
+    client = Client()
+    job = client.submit(UserRequest(prompt="What is a switch tower?"))
+    for text in client.stream(job):
+        print(text, end="")
+    print(client.result(job, timeout=30).usage)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from celery import Signature, chain
+from kombu.exceptions import OperationalError
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisLost
+
+from switchtower.app import create_app
+from switchtower.connection import connect
+from switchtower.envelope import KeyRing, Role, Signer
+from switchtower.errors import BrokerUnavailable, OversizedEnvelope, ResultTimeout
+from switchtower.jobs import Event, Record
+from switchtower.ledger import Ledger, Submission
+from switchtower.messages import Envelope, JobResult, UserRequest
+from switchtower.outcome import TextCursor, outcome
+from switchtower.queues import REVIEW, ROUTE, SCREEN, step_id
+from switchtower.settings import Settings, settings
+
+Progress = Callable[[int], None]
+_BLOCK_MS = 1000
+
+
+def block_ms(until: float) -> int:
+    """How long one read may wait, so that neither the socket's time-out nor the caller's is missed."""
+    return int(max(1, min(_BLOCK_MS, (until - time.monotonic()) * 1000)))
+
+
+class Client:
+    """A synchronous client; safe to share between threads, made anew after a fork."""
+
+    def __init__(self, config: Settings | None = None, signer: Signer | None = None, ring: KeyRing | None = None):
+        self.settings = config or settings()
+        keys = self.settings.security.keys_directory
+        self._signer = signer or Signer.load(keys, Role.CLIENT)
+        self.ring = ring or KeyRing.load(keys)
+        self._redis: Redis = connect(self.settings.broker)
+        self.ledger = Ledger(self._redis, self.settings.line)
+        self.app = create_app(self.settings)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._redis.close()
+        self.app.close()
+
+    # -- handing in ---------------------------------------------------------------------------
+
+    def submit(self, request: UserRequest | str, idempotency_key: str | None = None) -> str:
+        """Enqueue one job and return its id; the same key gives the same job again."""
+        submission = self._submission(request, idempotency_key)
+        try:
+            job = self.ledger.submit(submission)
+            if job == submission.request.job:
+                self._publish(submission.envelope)
+            return job
+        except (RedisLost, OperationalError) as error:
+            raise BrokerUnavailable(f"{BrokerUnavailable.__doc__} ({type(error).__name__})") from error
+
+    def submit_many(
+        self, requests: Iterable[UserRequest | str], progress: Progress | None = None, batch: int = 500
+    ) -> list[str]:
+        """Enqueue many jobs, pipelined; `progress` hears how many more went out, batch by batch."""
+        waiting, jobs = iter(requests), []
+        while some := [self._submission(request) for request in islice(waiting, batch)]:
+            jobs += self._submit_batch(some)
+            if progress:
+                progress(len(some))
+        return jobs
+
+    def signature(self, request: UserRequest | str) -> Signature:
+        """The job as a Celery chain, for groups and chords; its last task's result is the sealed answer."""
+        submission = self._submission(request)
+        job, sealed = submission.request.job, submission.envelope
+        first = self.app.signature(SCREEN, args=[sealed.model_dump()], task_id=sealed.id)
+        return chain(first, *(self.app.signature(name, task_id=step_id(job, name)) for name in (ROUTE, REVIEW)))
+
+    def _submission(self, request: UserRequest | str, idempotency_key: str | None = None) -> Submission:
+        asked = UserRequest(prompt=request) if isinstance(request, str) else request
+        line = self.settings.line
+        latest = asked.created + line.max_deadline_s * 1000
+        deadline = min(asked.deadline or asked.created + line.deadline_s * 1000, latest)
+        timed = asked.model_copy(update={"deadline": deadline})
+        envelope = self._signer.seal(timed, SCREEN, step_id(timed.job, SCREEN), deadline)
+        # Twice the payload: JSON within JSON may escape, and what is refused here costs nobody a round trip.
+        if len(envelope.payload.encode()) * 2 > (limit := self.settings.security.max_envelope_bytes):
+            raise OversizedEnvelope(f"the request has {len(envelope.payload)} characters; the limit is {limit // 2}")
+        return Submission(timed, envelope, idempotency_key)
+
+    def _submit_batch(self, some: list[Submission]) -> list[str]:
+        try:
+            with self._redis.pipeline(transaction=False) as pipe:
+                for one in some:
+                    self.ledger.submit(one, pipe)
+                jobs = [self.ledger.submitted(answer) for answer in pipe.execute()]
+            with self.app.producer_pool.acquire(block=True) as producer, producer.batch():
+                for one in some:
+                    self._publish(one.envelope, producer)
+            return jobs
+        except (RedisLost, OperationalError) as error:
+            raise BrokerUnavailable(f"{BrokerUnavailable.__doc__} ({type(error).__name__})") from error
+
+    def _publish(self, envelope: Envelope, producer: Any = None) -> None:
+        self.app.send_task(
+            SCREEN,
+            args=[envelope.model_dump()],
+            task_id=envelope.id,
+            ignore_result=True,
+            argsrepr="(<sealed>,)",
+            kwargsrepr="{}",
+            producer=producer,
+        )
+
+    # -- watching -----------------------------------------------------------------------------
+
+    def status(self, job: str) -> Record:
+        """The job's record; raises `JobNotFound`."""
+        return self.ledger.record(job)
+
+    def events(self, job: str, timeout: float | None = None, after: str = "0") -> Iterator[Event]:
+        """Everything that happens to the job, from the beginning to its end; raises `ResultTimeout`."""
+        until = time.monotonic() + timeout if timeout is not None else float("inf")
+        self.status(job)
+        while True:
+            for event in self.ledger.events(job, after, block_ms(until)):
+                after = event.mark
+                yield event
+                if event.state and event.state.terminal:
+                    return
+            if time.monotonic() > until:
+                raise ResultTimeout(f"job {job} has not finished within {timeout} s; it goes on")
+            if self.status(job).state.terminal and not self.ledger.events(job, after):
+                return
+
+    def stream(self, job: str, timeout: float | None = None) -> Iterator[str]:
+        """The answer's text as it is written; raises what ended the job if it was not done."""
+        cursor = TextCursor()
+        for event in self.events(job, timeout):
+            if fresh := cursor.feed(event):
+                yield fresh
+        self._outcome(job)
+
+    def result(self, job: str, timeout: float | None = None) -> JobResult:
+        """Wait for the job and return its result, or raise what ended it; raises `ResultTimeout`."""
+        if not self.status(job).state.terminal:
+            for _ in self.events(job, timeout):
+                pass
+        return self._outcome(job)
+
+    def _outcome(self, job: str) -> JobResult:
+        return outcome(self.status(job), self.ring, self.settings.security.max_envelope_bytes)
+
+    def cancel(self, job: str) -> list[str]:
+        """Cancel the job and its children; a running generation stops at its next token."""
+        return self.ledger.cancel(job)

@@ -1,0 +1,228 @@
+"""Every error that Switchtower raises. A docstring is the default message.
+
+    SwitchtowerError
+    ├── Refusal                     a job or a message that may not pass
+    │   ├── GuardrailRefused
+    │   ├── LockdownActive
+    │   ├── EnvelopeRefused         never executed, acknowledged, counted
+    │   │   ├── MalformedEnvelope
+    │   │   ├── OversizedEnvelope
+    │   │   ├── UnknownVersion
+    │   │   ├── UnknownKey
+    │   │   ├── ForgedEnvelope
+    │   │   ├── TamperedPayload
+    │   │   ├── Retargeted
+    │   │   ├── WrongIdentity
+    │   │   ├── WrongRole
+    │   │   ├── EnvelopeExpired
+    │   │   ├── EnvelopeFromFuture
+    │   │   ├── Replayed
+    │   │   └── InvalidMessage
+    │   └── IdempotencyConflict
+    ├── JobError                    what became of one job
+    │   ├── JobNotFound
+    │   ├── JobFailed
+    │   │   ├── NoCapableModel
+    │   │   ├── ContextOverflow
+    │   │   ├── AdapterError
+    │   │   └── DeliveryCapExceeded
+    │   ├── JobExpired
+    │   ├── JobCancelled
+    │   ├── JobMoved                somebody else has the step now
+    │   ├── ResultTimeout
+    │   └── StreamDiverged
+    ├── RuleError                   a rule pack that may not be loaded
+    ├── ConfigurationError
+    │   └── MissingDependency
+    └── BrokerUnavailable
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class SwitchtowerError(Exception):
+    """Something went wrong in Switchtower."""
+
+    status: ClassVar[int] = 500
+    """The HTTP status that a gateway answers with."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (self.__doc__ or "").strip().splitlines()[0])
+
+
+class Refusal(SwitchtowerError):
+    """This may not pass."""
+
+    status = 403
+
+
+class GuardrailRefused(Refusal):
+    """The guardrail refused this text."""
+
+    status = 422
+
+
+class LockdownActive(Refusal):
+    """The line is locked down; an operator must release it with `switchtower lockdown release`."""
+
+    status = 503
+
+
+class EnvelopeRefused(Refusal):
+    """The envelope was refused; its message was acknowledged, counted and never executed."""
+
+    status = 400
+
+
+class MalformedEnvelope(EnvelopeRefused):
+    """The message body is not one well-formed envelope."""
+
+
+class OversizedEnvelope(EnvelopeRefused):
+    """The envelope is larger than the limit in the settings."""
+
+    status = 413
+
+
+class UnknownVersion(EnvelopeRefused):
+    """The envelope or its message has a schema version that this release does not read."""
+
+
+class UnknownKey(EnvelopeRefused):
+    """The envelope names a key that is not in the key ring."""
+
+    status = 401
+
+
+class ForgedEnvelope(EnvelopeRefused):
+    """The signature does not fit the envelope's head."""
+
+    status = 401
+
+
+class TamperedPayload(EnvelopeRefused):
+    """The payload is not the one that was signed."""
+
+
+class Retargeted(EnvelopeRefused):
+    """The envelope was sealed for another task."""
+
+
+class WrongIdentity(EnvelopeRefused):
+    """The envelope was sealed for another message id or another job."""
+
+
+class WrongRole(EnvelopeRefused):
+    """The role that sealed the envelope may not hand work to this station."""
+
+    status = 403
+
+
+class EnvelopeExpired(EnvelopeRefused):
+    """The envelope's time is over."""
+
+
+class EnvelopeFromFuture(EnvelopeRefused):
+    """The envelope claims to be sealed later than now; check the sender's clock."""
+
+
+class Replayed(EnvelopeRefused):
+    """The envelope has been used already."""
+
+    status = 409
+
+
+class InvalidMessage(EnvelopeRefused):
+    """The payload is not a message that this station takes."""
+
+
+class IdempotencyConflict(Refusal):
+    """The idempotency key was used before with another request."""
+
+    status = 409
+
+
+class JobError(SwitchtowerError):
+    """The job has no result."""
+
+
+class JobNotFound(JobError):
+    """No such job; it may have been forgotten after its retention time."""
+
+    status = 404
+
+
+class JobFailed(JobError):
+    """The job failed."""
+
+    status = 502
+
+
+class NoCapableModel(JobFailed):
+    """No model that is known here may take this request."""
+
+    status = 503
+
+
+class ContextOverflow(JobFailed):
+    """The prompt is longer than the model's context."""
+
+    status = 413
+
+
+class AdapterError(JobFailed):
+    """The adapter cannot be loaded."""
+
+
+class DeliveryCapExceeded(JobFailed):
+    """The step was delivered too often without finishing and went to the dead-letter queue."""
+
+
+class JobExpired(JobError):
+    """The job's deadline passed before it was finished."""
+
+    status = 504
+
+
+class JobCancelled(JobError):
+    """The job was cancelled."""
+
+    status = 409
+
+
+class JobMoved(JobError):
+    """The step is no longer this worker's: it ended, or another worker has taken it over."""
+
+    status = 409
+
+
+class ResultTimeout(JobError):
+    """The job has not finished in the time you gave; it goes on."""
+
+    status = 504
+
+
+class StreamDiverged(JobError):
+    """The generation started again and says something else; read `events` and drop what came before `restart`."""
+
+    status = 409
+
+
+class RuleError(SwitchtowerError):
+    """The rule pack may not be loaded."""
+
+
+class ConfigurationError(SwitchtowerError):
+    """The settings do not fit together."""
+
+
+class MissingDependency(ConfigurationError):
+    """A package that this command needs is not installed."""
+
+
+class BrokerUnavailable(SwitchtowerError):
+    """The broker does not answer; check SWITCHTOWER_BROKER__URL."""
+
+    status = 503

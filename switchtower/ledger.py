@@ -1,0 +1,237 @@
+"""The job ledger: Celery is the transport, this is the truth.
+
+One record per job (state, station, deliveries, lease of the worker that runs the step, the step's
+sealed message), changed only by the Lua scripts beside this file, each of them atomic.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis import Redis
+
+from switchtower import scripts
+from switchtower.errors import IdempotencyConflict, JobCancelled, JobMoved, JobNotFound, LockdownActive
+from switchtower.jobs import DEAD, DUE, FINISHED, FLAG, Event, Record, State, children_key, events_key, job_key
+from switchtower.messages import Envelope, Message, UserRequest, now_ms
+from switchtower.queues import SCREEN, key
+from switchtower.settings import Line
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the ledger said to a worker that asked for a step."""
+
+    answer: str
+    detail: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.answer == "ok"
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A request, its sealed envelope, and the key under which a second submission finds it."""
+
+    request: UserRequest
+    envelope: Envelope
+    idempotency: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """What must be the same when the idempotency key is used again."""
+        body = self.request.model_dump(mode="json", exclude={"id", "job", "created", "deadline", "trace"})
+        return json.dumps(body, sort_keys=True)
+
+
+def record_of(message: Message, envelope: Envelope) -> dict[str, Any]:
+    """The ledger fields of a job that enters the line."""
+    return {
+        "state": State.QUEUED,
+        "station": SCREEN,
+        "nonce": envelope.nonce,
+        "envelope": envelope.model_dump_json(),
+        "lease": 0,
+        "deliveries": 0,
+        "handed": now_ms(),
+        "created": message.created,
+        "deadline": min(envelope.exp, message.deadline or envelope.exp),
+        "tenant": message.tenant,
+        "user": message.user,
+        "parent": message.parent or "",
+    }
+
+
+def _flat(fields: dict[str, Any]) -> str:
+    return json.dumps([str(part) for pair in fields.items() for part in pair])
+
+
+def _event(kind: str, **data: Any) -> str:
+    return json.dumps({"kind": kind, **data})
+
+
+class Ledger:
+    """The jobs of one broker."""
+
+    def __init__(self, redis: Redis, line: Line) -> None:
+        self.redis = redis
+        self.line = line
+        self._scripts = scripts.register(redis)
+
+    def _run(self, name: str, keys: Sequence[str], args: Sequence[Any], client: Any = None) -> Any:
+        return self._scripts[name](keys=keys, args=args, client=client)
+
+    # -- by the client ------------------------------------------------------------------------
+
+    def submit(self, submission: Submission, pipeline: Any = None) -> str:
+        """Write the record and return the job's id: the known one where the idempotency key was used before.
+
+        Raises `IdempotencyConflict`, and `JobCancelled` where the parent job has ended.
+        """
+        request, idempotency = submission.request, submission.idempotency
+        known = key("idempotency", request.tenant, idempotency) if idempotency else ""
+        parent = request.parent or ""
+        keys = [job_key(request.job), events_key(request.job), DUE, known]
+        keys += [job_key(parent), children_key(parent)] if parent else ["", ""]
+        fields = record_of(request, submission.envelope)
+        event = _event("state", state=State.QUEUED, station=SCREEN)
+        look_again = now_ms() + int(self.line.grace_s * 1000)
+        fingerprint = submission.fingerprint if idempotency else ""
+        args = [request.job, _flat(fields), look_again, self._time_to_live(fields["deadline"])]
+        args += [fingerprint, event, self.line.max_events]
+        return self.submitted(self._run("submit", keys, args, pipeline)) if pipeline is None else self._run(
+            "submit", keys, args, pipeline
+        )
+
+    @staticmethod
+    def submitted(answer: list[str]) -> str:
+        """The job's id out of the submit script's answer."""
+        match answer:
+            case ["new" | "known", job]:
+                return job
+            case ["conflict", job]:
+                raise IdempotencyConflict(f"the idempotency key belongs to job {job}, whose request differs")
+        raise JobCancelled(f"the parent job is {answer[1]}; it takes no more children")
+
+    def _time_to_live(self, deadline: int) -> int:
+        return max(1, (deadline - now_ms()) // 1000) + self.line.retention_s
+
+    def record(self, job: str) -> Record:
+        """The job's record; raises `JobNotFound`."""
+        fields = self.redis.hgetall(job_key(job))
+        if "state" not in fields:
+            raise JobNotFound(f"no job {job}")
+        return Record.read(job, fields)
+
+    def events(self, job: str, after: str = "0", block_ms: int | None = None) -> list[Event]:
+        """The job's events after a mark, waiting up to `block_ms` for the first."""
+        found = self.redis.xread({events_key(job): after}, block=block_ms)
+        return [Event.read(mark, fields) for _, entries in found for mark, fields in entries]
+
+    def cancel(self, job: str) -> list[str]:
+        """Cancel the job and all its children; returns those that were not finished before."""
+        self.record(job)
+        cancelled, waiting = [], [job]
+        while waiting:
+            one = waiting.pop()
+            if self.finish(one, State.CANCELLED, error=JobCancelled.__name__, message="cancelled by its owner"):
+                cancelled.append(one)
+            waiting += self.redis.smembers(children_key(one))
+        return cancelled
+
+    # -- by the worker ------------------------------------------------------------------------
+
+    def claim(
+        self, envelope: Envelope, holder: str, flag: str, fresh: Message | None = None, canvas: str = ""
+    ) -> Claim:
+        """Ask for a step; `fresh` is the request of a job that may not be in the ledger yet."""
+        job = envelope.job
+        fields = record_of(fresh, envelope) if fresh else {}
+        time_to_live = self._time_to_live(fields["deadline"]) if fresh else self.line.retention_s
+        args = [flag, job, envelope.wire, envelope.nonce, holder, int(self.line.lease_s * 1000)]
+        args += [self.line.max_deliveries, _flat(fields) if fresh else "", time_to_live]
+        args += [_event("state", state=State.RUNNING, station=envelope.wire, by=holder), self.line.max_events, canvas]
+        answer = self._run("claim", [FLAG, job_key(job), events_key(job), DUE], args)
+        return Claim(answer[0], str(answer[1]) if len(answer) > 1 else "")
+
+    def emit(self, job: str, holder: str, flag: str, kind: str, **data: Any) -> None:
+        """Publish progress; raises `LockdownActive` or `JobMoved` when the holder must stop."""
+        args = [flag, holder, _event(kind, **data), self.line.max_events]
+        match self._run("emit", [FLAG, job_key(job), events_key(job)], args):
+            case ["halted", _]:
+                raise LockdownActive()
+            case ["moved", state]:
+                raise JobMoved(f"the job is {state}")
+
+    def advance(self, job: str, holder: str, following: Envelope, **fields: Any) -> None:
+        """Store the sealed outcome of a step as the message of the next; raises `JobMoved`."""
+        kept = {"station": following.wire, "nonce": following.nonce, "envelope": following.model_dump_json(), **fields}
+        event = _event("state", state=State.QUEUED, station=following.wire, **fields)
+        args = [job, holder, _flat(kept), int(self.line.grace_s * 1000), event, self.line.max_events]
+        self._expect_ok(self._run("advance", [job_key(job), events_key(job), DUE], args))
+
+    def release(self, job: str, holder: str, reason: str) -> None:
+        """Hand a step back unfinished; raises `JobMoved`."""
+        event = _event("state", state=State.QUEUED, handed_back=reason)
+        args = [job, holder, int(self.line.grace_s * 1000), event, self.line.max_events]
+        self._expect_ok(self._run("release", [job_key(job), events_key(job), DUE], args))
+
+    @staticmethod
+    def _expect_ok(answer: list[str]) -> None:
+        if answer[0] != "ok":
+            raise JobMoved(f"the job is {answer[-1]}")
+
+    def finish(
+        self,
+        job: str,
+        state: State,
+        holder: str = "",
+        result: str = "",
+        error: str = "",
+        message: str = "",
+        dead: bool = False,
+    ) -> bool:
+        """End the job; returns whether this call was the one that ended it."""
+        said = {"error": error, "message": message} if error else {}
+        fields = {**said, **({"result": result} if result else {})}
+        letter = _event("dead", job=job, **said) if dead else ""
+        keys = [job_key(job), events_key(job), DUE, FINISHED, DEAD, children_key(job)]
+        args = [job, holder, state, _flat(fields or {"error": ""}), self.line.retention_s]
+        args += [_event("state", state=state, **said), self.line.max_events, letter]
+        return bool(self._run("finish", keys, args)[0] == "ok")
+
+    def renew(self, held: Iterable[tuple[str, str]]) -> list[str]:
+        """Prolong the leases of (job, holder) pairs; returns the jobs that are the holder's no more."""
+        pairs = list(held)
+        keys = [DUE, *(job_key(job) for job, _ in pairs)]
+        args = [int(self.line.lease_s * 1000), *(part for pair in pairs for part in pair)]
+        return list(self._run("renew", keys, args)) if pairs else []
+
+    # -- by upkeep ----------------------------------------------------------------------------
+
+    def due(self, limit: int = 500) -> list[str]:
+        """Jobs whose lease or grace ran out, oldest first."""
+        return list(self.redis.zrange(DUE, "-inf", now_ms(), byscore=True, offset=0, num=limit))  # type: ignore[arg-type]
+
+    def look_again(self, job: str, seconds: float) -> None:
+        """Put a job off until the sweeper should look at it next."""
+        self.redis.zadd(DUE, {job: now_ms() + int(seconds * 1000)}, xx=True)
+
+    def handed_again(self, job: str) -> None:
+        """Note that the step's message is being published again."""
+        self.redis.hset(job_key(job), "handed", now_ms())
+        self.look_again(job, self.line.grace_s)
+
+    def forget(self, job: str) -> None:
+        """Look at the job no more: its record is gone, or it has ended."""
+        self.redis.zrem(DUE, job)
+
+    def step(self, job: str) -> dict[str, str]:
+        """The raw fields that the sweeper decides by; empty for a job that is gone."""
+        names = ("state", "station", "lease", "handed", "deadline", "deliveries", "envelope", "canvas")
+        values = self.redis.hmget(job_key(job), names)
+        return {name: value for name, value in zip(names, values, strict=True) if value is not None}

@@ -1,0 +1,257 @@
+"""Every typed message on the line: frozen, versioned, refusing unknown fields."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import Field, field_validator, model_validator
+from uuid_utils import uuid7
+
+from switchtower.models import Capability, Complexity, Frozen, ModelCard, Name, Privacy, Sampling, Usage, Verdict
+
+Identity = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+Millis = Annotated[int, Field(gt=0, lt=2**53, description="milliseconds since the Unix epoch")]
+Station = Annotated[str, Field(pattern=r"^switchtower\.[a-z.]+$", max_length=64)]
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256, in hex")]
+
+
+def now_ms() -> int:
+    """Milliseconds since the Unix epoch."""
+    return time.time_ns() // 1_000_000
+
+
+def new_identity() -> str:
+    """A fresh UUIDv7 (RFC 9562), which sorts by time."""
+    return str(uuid7())
+
+
+class Envelope(Frozen):
+    """What travels as the one argument of a task: a sealed head and the payload's exact text."""
+
+    v: int
+    wire: Station
+    id: Identity
+    job: Identity
+    role: str = Field(max_length=32)
+    kid: Name
+    iat: Millis
+    exp: Millis
+    nonce: str = Field(pattern=r"^[0-9a-f]{32}$")
+    hash: Hash
+    payload: str
+    sig: str = Field(max_length=128)
+
+
+class Message(Frozen):
+    """The fields that every message carries."""
+
+    v: Literal[1] = 1
+    id: Identity = Field(default_factory=new_identity)
+    job: Identity
+    parent: Identity | None = None
+    trace: str | None = Field(default=None, max_length=64, description="W3C traceparent")
+    tenant: Name = "default"
+    user: Name = "anonymous"
+    created: Millis = Field(default_factory=now_ms)
+    deadline: Millis | None = None
+    budget: float | None = Field(default=None, ge=0, description="US dollars")
+
+    def heirloom(self) -> dict[str, Any]:
+        """The common fields that a message made in answer to this one inherits."""
+        kept = ("job", "parent", "trace", "tenant", "user", "deadline", "budget")
+        return {name: getattr(self, name) for name in kept}
+
+
+class Turn(Frozen):
+    """One earlier turn of a conversation."""
+
+    role: Literal["user", "assistant"]
+    text: str
+
+
+class UserRequest(Message):
+    """A question from outside; the job that it starts bears its id."""
+
+    kind: Literal["user_request"] = "user_request"
+    prompt: str = Field(min_length=1)
+    history: tuple[Turn, ...] = Field(default=(), max_length=256)
+    capability: Capability | None = None
+    model: Name | None = None
+    privacy: Privacy = Privacy.STANDARD
+    complexity: Complexity | None = None
+    sampling: Sampling = Sampling()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _job_is_its_request(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or "job" in data:
+            return data
+        identity = data.get("id") or new_identity()
+        return {**data, "id": identity, "job": identity}
+
+    @field_validator("prompt")
+    @classmethod
+    def _prompt_says_something(cls, prompt: str) -> str:
+        if not prompt.strip():
+            raise ValueError("the prompt is blank")
+        return prompt
+
+
+Subject = TypeVar("Subject", bound=Message)
+
+
+class Screened(Message, Generic[Subject]):
+    """A message that a guardrail has judged and let pass."""
+
+    kind: Literal["screened"] = "screened"
+    subject: Subject
+    verdict: Verdict
+
+
+class RoutingDecision(Message):
+    """Which model answers, why, and the guardrail's own sealed proof that the request passed."""
+
+    kind: Literal["routing_decision"] = "routing_decision"
+    screened: Envelope
+    card: ModelCard
+    strategy: Name
+    reason: str = Field(max_length=500)
+    candidates: tuple[Name, ...] = ()
+
+
+class Completion(Message):
+    """What a model answered."""
+
+    kind: Literal["completion"] = "completion"
+    text: str
+    model: Name
+    adapter: Name | None = None
+    usage: Usage = Usage()
+    finish_reason: Name
+
+
+class JobResult(Message):
+    """The reviewed answer of a finished job."""
+
+    kind: Literal["job_result"] = "job_result"
+    text: str
+    model: Name
+    adapter: Name | None = None
+    usage: Usage = Usage()
+    finish_reason: Name
+    verdict: Verdict
+
+
+class LLMDelegation(Message):
+    """One model hands a part of its task to another; it becomes a child job."""
+
+    kind: Literal["llm_delegation"] = "llm_delegation"
+    source: Name
+    target: Name | Capability
+    task: str = Field(min_length=1)
+
+
+class PermissionRequest(Message):
+    """A model asks to act on the world, and says why."""
+
+    kind: Literal["permission_request"] = "permission_request"
+    model: Name
+    action: Literal["file_read", "file_write", "search", "execute"]
+    resource: str = Field(min_length=1, max_length=4096)
+    explanation: str = Field(min_length=1, max_length=2000)
+
+
+class PermissionDecision(Message):
+    """The answer to a permission request."""
+
+    kind: Literal["permission_decision"] = "permission_decision"
+    request: Identity
+    granted: bool
+    reason: str = Field(max_length=500)
+    expires: Millis | None = None
+
+
+class SecurityAlert(Message):
+    """Something that an operator should know; it never carries the text that caused it."""
+
+    kind: Literal["security_alert"] = "security_alert"
+    source: Name
+    verdict: Verdict | None = None
+    summary: str = Field(max_length=500)
+    suggests_lockdown: bool = False
+
+
+class StateChange(Message):
+    """A job, a model or the whole system has moved from one state to another."""
+
+    kind: Literal["state_change"] = "state_change"
+    subject: Name
+    before: Name | None = None
+    after: Name
+    reason: str = Field(default="", max_length=500)
+
+
+class IngestRequest(Message):
+    """Documents to parse, chunk, screen, embed and store."""
+
+    kind: Literal["ingest_request"] = "ingest_request"
+    scope: Name
+    sources: tuple[str, ...] = Field(min_length=1, max_length=10_000)
+
+
+class IngestReport(Message):
+    """What became of the documents."""
+
+    kind: Literal["ingest_report"] = "ingest_report"
+    request: Identity
+    stored: int = Field(ge=0)
+    refused: dict[str, str] = {}
+
+
+class SandboxRequest(Message):
+    """Code to run under a named isolation class."""
+
+    kind: Literal["sandbox_request"] = "sandbox_request"
+    isolation: Name
+    command: tuple[str, ...] = Field(min_length=1)
+    files: dict[str, str] = {}
+    seconds: float = Field(default=30, gt=0, le=3600)
+
+
+class SandboxReport(Message):
+    """What the guest did, and the hash of the changes that wait for review."""
+
+    kind: Literal["sandbox_report"] = "sandbox_report"
+    request: Identity
+    isolation: Name
+    exit_code: int
+    output: str
+    diff_hash: Hash | None = None
+
+
+class Feedback(Message):
+    """What a user thought of an answer."""
+
+    kind: Literal["feedback"] = "feedback"
+    score: float = Field(ge=-1, le=1)
+    comment: str = Field(default="", max_length=2000)
+
+
+KINDS: tuple[type[Message], ...] = (
+    UserRequest,
+    Screened,
+    RoutingDecision,
+    Completion,
+    JobResult,
+    LLMDelegation,
+    PermissionRequest,
+    PermissionDecision,
+    SecurityAlert,
+    StateChange,
+    IngestRequest,
+    IngestReport,
+    SandboxRequest,
+    SandboxReport,
+    Feedback,
+)

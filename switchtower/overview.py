@@ -1,0 +1,37 @@
+"""The line at a glance: jobs, queues, models, refusals."""
+
+from __future__ import annotations
+
+from rich.console import Group
+from rich.table import Table
+
+from switchtower.client import Client
+from switchtower.jobs import DEAD, DUE, FINISHED, REFUSALS
+from switchtower.queues import QUEUES
+from switchtower.registry import announced
+
+
+def overview(client: Client) -> Group:
+    """Tables of what waits, what serves, and what was refused."""
+    redis = client.ledger.redis
+    counts = Table("count", "what", title="jobs")
+    counts.add_row(str(redis.zcard(DUE)), "not finished")
+    counts.add_row(str(redis.xlen(FINISHED)), "finished (of late)")
+    counts.add_row(str(redis.xlen(DEAD)), "dead letters")
+    queues = Table("queue", "waiting", title="queues")
+    for name in QUEUES:
+        queues.add_row(name, str(redis.llen(name)))
+    refused = Table("error", "messages", title="refused envelopes")
+    for name, count in sorted(redis.hgetall(REFUSALS).items()):
+        refused.add_row(name, count)
+    return Group(counts, queues, model_table(client), refused)
+
+
+def model_table(client: Client) -> Table:
+    """Every announced model and whether its worker is alive."""
+    table = Table("model", "provider", "capabilities", "worker", "live", "busy", title="models")
+    for one in announced(client.ledger.redis):
+        live = "yes" if one.alive(client.settings.local.heartbeat_s) else "no"
+        able = ", ".join(sorted(one.card.capabilities))
+        table.add_row(one.card.name, one.card.provider, able, one.worker, live, str(one.busy))
+    return table

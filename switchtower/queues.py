@@ -1,0 +1,42 @@
+"""Wire names and queues: the names that stand in messages, never module paths."""
+
+from __future__ import annotations
+
+import uuid
+
+SCREEN = "switchtower.screen"
+ROUTE = "switchtower.route"
+GENERATE_LOCAL = "switchtower.generate.local"
+REVIEW = "switchtower.review"
+RESULT = "switchtower.result"
+LOCKDOWN = "switchtower.lockdown"
+
+GUARDRAIL = "guardrail"
+ROUTER = "router"
+GPU = "gpu"
+UPKEEP = "upkeep"
+
+QUEUES = (GUARDRAIL, ROUTER, GPU, UPKEEP)
+
+QUEUE_OF = {SCREEN: GUARDRAIL, ROUTE: ROUTER, GENERATE_LOCAL: GPU, REVIEW: GUARDRAIL}
+
+PREFIX = "switchtower:"
+
+
+def key(*parts: str) -> str:
+    """A Redis key of ours."""
+    return PREFIX + ":".join(parts)
+
+
+def step_id(job: str, wire: str) -> str:
+    """The Celery message id of a job's step: the same for everyone who computes it (RFC 9562, version 5)."""
+    return str(uuid.uuid5(uuid.UUID(job), wire))
+
+
+def unacked_keys(role: str) -> dict[str, str]:
+    """The transport's book-keeping keys, one set per role, so that no role can restore another's messages."""
+    return {
+        "unacked_key": key("unacked", role),
+        "unacked_index_key": key("unacked", role, "index"),
+        "unacked_mutex_key": key("unacked", role, "mutex"),
+    }

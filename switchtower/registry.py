@@ -1,0 +1,61 @@
+"""The registry of models: each worker announces what it serves, again and again, while it lives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pydantic import ValidationError
+from redis import Redis
+
+from switchtower.messages import Millis, now_ms
+from switchtower.models import Frozen, ModelCard
+from switchtower.queues import key
+
+MODELS = key("models")
+FORGET_MS = 86_400_000
+
+
+class Announcement(Frozen):
+    """One worker's word that it serves a model."""
+
+    card: ModelCard
+    worker: str
+    seen: Millis
+    busy: int = 0
+
+    def alive(self, heartbeat_s: float) -> bool:
+        """Whether no more than five heartbeats were missed."""
+        return now_ms() - self.seen <= 5_000 * heartbeat_s
+
+
+def announce(redis: Redis, announcements: Iterable[Announcement]) -> None:
+    """Write or renew a worker's announcements."""
+    fields = {f"{one.card.name}@{one.worker}": one.model_dump_json() for one in announcements}
+    if fields:
+        redis.hset(MODELS, mapping=fields)
+
+
+def withdraw(redis: Redis, worker: str) -> None:
+    """Remove a worker's announcements: it stops by its own will."""
+    gone = [name for name in redis.hkeys(MODELS) if name.endswith(f"@{worker}")]
+    if gone:
+        redis.hdel(MODELS, *gone)
+
+
+def announced(redis: Redis) -> list[Announcement]:
+    """Everything announced within a day, alive or not; older and unreadable entries are dropped for good."""
+    found: dict[str, Announcement] = {}
+    for name, raw in redis.hgetall(MODELS).items():
+        one = _read(raw)
+        if one is None or now_ms() - one.seen > FORGET_MS:
+            redis.hdel(MODELS, name)
+        else:
+            found[name] = one
+    return [found[name] for name in sorted(found)]
+
+
+def _read(raw: str) -> Announcement | None:
+    try:
+        return Announcement.model_validate_json(raw)
+    except ValidationError:
+        return None

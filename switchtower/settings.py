@@ -1,0 +1,154 @@
+"""Settings in tiers, from `SWITCHTOWER_*` variables, `switchtower.toml` and mounted secrets.
+
+`SWITCHTOWER_BROKER__URL=redis://…` sets `broker.url`; the variable wins over the secret, the secret
+over the file, the file over the default.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+
+from platformdirs import user_cache_path, user_state_path
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from switchtower.errors import ConfigurationError
+
+
+EMBEDDED = "embedded.toml"
+"""Written into the home folder by `switchtower up`, so that other commands find the embedded system."""
+
+
+class _Tier(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Broker(_Tier):
+    """The Redis or Valkey server."""
+
+    url: str = "redis://127.0.0.1:6379/0"
+    socket_timeout_s: float = Field(default=5, gt=0)
+    visibility_timeout_s: int = Field(default=7200, gt=0, description="longer than any task or hold")
+
+
+class Line(_Tier):
+    """How long things may take, and how often they are tried."""
+
+    deadline_s: int = Field(default=3600, gt=0, description="for jobs that name no deadline")
+    max_deadline_s: int = Field(default=86_400, gt=0)
+    lease_s: float = Field(default=15, gt=0, description="a running step is renewed at a third of this")
+    grace_s: float = Field(default=5, gt=0, description="a handed-on step that nobody claimed is looked at after this")
+    sweep_s: float = Field(default=1, gt=0)
+    max_deliveries: int = Field(default=5, gt=0)
+    retention_s: int = Field(default=86_400, gt=0, description="finished jobs are remembered this long")
+    max_events: int = Field(default=10_000, gt=0, description="events kept per job")
+    soft_shutdown_s: float = Field(default=10, ge=0, description="about the 99th percentile of a task")
+
+
+class Security(_Tier):
+    """Keys, limits and rules."""
+
+    keys_directory: Path = Field(default_factory=lambda: user_state_path("switchtower") / "keys")
+    max_envelope_bytes: int = Field(default=1_048_576, gt=0)
+    rules: tuple[Path, ...] = Field(default=(), description="rule packs beside the built-in ones")
+    max_text_chars: int = Field(default=200_000, gt=0)
+    watch_s: float = Field(default=0.05, gt=0, description="how often a worker reads the lockdown flag")
+    stale_s: float = Field(default=0.25, gt=0, description="a flag older than this counts as locked")
+
+
+class Local(_Tier):
+    """The local model and its adapters."""
+
+    base_model_path: Path | None = Field(default=None, description="a model folder; the built-in model where unset")
+    adapter_directory: Path = Path("adapters")
+    cache_directory: Path = Field(default_factory=lambda: user_cache_path("switchtower"))
+    max_concurrent_adapters: int = Field(default=8, gt=0)
+    gpu_layers: int = Field(default=-1, ge=-1, description="-1 puts all layers on the GPU where there is one")
+    context_size: int = Field(default=2048, gt=0)
+    heartbeat_s: float = Field(default=1, gt=0)
+
+
+class Cloud(_Tier):
+    """Providers beyond the house."""
+
+    enabled_providers: tuple[str, ...] = ()
+    api_keys: dict[str, SecretStr] = {}
+    rate_limits: dict[str, str] = Field(default={}, description="such as {'openai': '100/m'}")
+    timeout_s: float = Field(default=60, gt=0)
+
+
+class Routing(_Tier):
+    """How models are chosen."""
+
+    default_strategy: str = "local_first"
+    registry_cache_s: float = Field(default=0.5, ge=0)
+
+
+class Cost(_Tier):
+    """What things cost."""
+
+    local_cost_per_token: float = Field(default=2e-8, ge=0, description="US dollars, amortised")
+
+
+class Flower(_Tier):
+    """The task monitor."""
+
+    port: int = Field(default=5555, gt=0, lt=65_536)
+    user: str = "operator"
+    password: SecretStr | None = None
+
+
+class Settings(BaseSettings):
+    """All settings; each tier is frozen, and an unknown name in a tier is an error."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SWITCHTOWER_",
+        env_nested_delimiter="__",
+        extra="ignore",
+        frozen=True,
+    )
+
+    home: Path = Field(default_factory=lambda: user_state_path("switchtower"))
+    broker: Broker = Broker()
+    line: Line = Line()
+    security: Security = Field(default_factory=Security)
+    local: Local = Field(default_factory=Local)
+    cloud: Cloud = Cloud()
+    routing: Routing = Routing()
+    cost: Cost = Cost()
+    flower: Flower = Flower()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        home = Path(os.environ.get("SWITCHTOWER_HOME") or user_state_path("switchtower"))
+        files = TomlConfigSettingsSource(settings_cls, [home / EMBEDDED, Path("switchtower.toml")])
+        return init_settings, env_settings, file_secret_settings, files
+
+
+def load(**overrides: object) -> Settings:
+    """The settings in force; raises `ConfigurationError` naming each wrong one."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
+        raise ConfigurationError(f"wrong settings: {wrong}") from None
+
+
+@cache
+def settings() -> Settings:
+    """The process's settings, read once."""
+    return load()

@@ -1,0 +1,1 @@
+"""The line: what happens to a message at each station."""

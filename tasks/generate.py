@@ -1,0 +1,107 @@
+"""generate: the chosen model answers a request that a guardrail provably let pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from security.guardrails import Guardrail
+from switchtower.envelope import Role, admit, unpack
+from switchtower.messages import Completion, Message, RoutingDecision, Screened, UserRequest
+from switchtower.models import ModelCard, Sampling, Surface, Usage
+from switchtower.queues import ROUTE
+from tasks.line import identity
+from tasks.screen import enforce
+from tasks.station import Body
+from tasks.work import Work
+
+
+class Generation(Protocol):
+    """What an engine gives back."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def prompt_tokens(self) -> int: ...
+    @property
+    def completion_tokens(self) -> int: ...
+    @property
+    def finish_reason(self) -> str: ...
+
+
+class Engine(Protocol):
+    """What the local generate station asks of an engine."""
+
+    def generate(
+        self,
+        messages: list[dict[str, str]],
+        adapter: str | None,
+        sampling: Sampling,
+        on_token: Callable[[str], None],
+        stop: Callable[[], str | None],
+    ) -> Generation: ...
+
+
+def local_generator(engine: Engine, guardrail: Guardrail) -> Body:
+    """The body of the local generate station."""
+
+    def generate(work: Work[RoutingDecision]) -> Message:
+        request = proven(work).subject
+        card = work.message.card
+        work.emit("restart", model=card.name, adapter=card.adapter)
+        answer = engine.generate(
+            conversation(request, card), card.adapter, request.sampling, Release(work, guardrail), _stop(work)
+        )
+        work.check()
+        usage = Usage(
+            prompt_tokens=answer.prompt_tokens,
+            completion_tokens=answer.completion_tokens,
+            cost=(answer.prompt_tokens + answer.completion_tokens) * card.cost_per_token,
+        )
+        return Completion(
+            text=answer.text,
+            model=card.name,
+            adapter=card.adapter,
+            usage=usage,
+            finish_reason=answer.finish_reason,
+            **work.message.heirloom(),
+        )
+
+    return generate
+
+
+def proven(work: Work[RoutingDecision]) -> Screened[UserRequest]:
+    """The screened request, on the guardrail's own seal; a router's word is not enough."""
+    proof = work.message.screened
+    admit(proof, work.runtime.ring, ROUTE, identity(work.job, ROUTE), {Role.GUARDRAIL})
+    return unpack(proof, Screened[UserRequest])
+
+
+def conversation(request: UserRequest, card: ModelCard) -> list[dict[str, str]]:
+    """The chat turns that the model is asked with."""
+    system = [{"role": "system", "content": card.system_prompt}] if card.system_prompt else []
+    history = [{"role": turn.role, "content": turn.text} for turn in request.history]
+    return [*system, *history, {"role": "user", "content": request.prompt}]
+
+
+class Release:
+    """Lets each piece of text out to the job's stream, once the guardrail has seen all that is written so far."""
+
+    def __init__(self, work: Work[RoutingDecision], guardrail: Guardrail) -> None:
+        self._work = work
+        self._guardrail = guardrail
+        self._written = ""
+
+    def __call__(self, text: str) -> None:
+        self._work.check()
+        self._written += text
+        enforce(self._work, self._guardrail.judge(self._written, Surface.OUTPUT))
+        self._work.emit("token", text=text)
+
+
+def _stop(work: Work[RoutingDecision]) -> Callable[[], str | None]:
+    def stop() -> str | None:
+        work.check()
+        return None
+
+    return stop

@@ -1,0 +1,30 @@
+"""review: the output is screened too, and only then delivered."""
+
+from __future__ import annotations
+
+from security.guardrails import Guardrail
+from switchtower.messages import Completion, JobResult, Message
+from switchtower.models import Surface
+from tasks.screen import enforce
+from tasks.station import Body
+from tasks.work import Work
+
+
+def reviewer(guardrail: Guardrail) -> Body:
+    """The body of the review station."""
+
+    def review(work: Work[Completion]) -> Message:
+        answer = work.message
+        verdict = guardrail.judge(answer.text, Surface.OUTPUT)
+        enforce(work, verdict)
+        return JobResult(
+            text=answer.text,
+            model=answer.model,
+            adapter=answer.adapter,
+            usage=answer.usage,
+            finish_reason=answer.finish_reason,
+            verdict=verdict,
+            **answer.heirloom(),
+        )
+
+    return review

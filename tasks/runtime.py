@@ -1,0 +1,56 @@
+"""What every station of a worker process shares: keys, ledger, the flag, the leases that it holds."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from celery import Celery
+
+from security.halt import Halt
+from security.lockdown import Flag
+from switchtower.connection import shared
+from switchtower.envelope import KeyRing, Role, Signer
+from switchtower.errors import ConfigurationError
+from switchtower.ledger import Claim, Ledger
+from switchtower.messages import Envelope, Message
+from switchtower.settings import Settings
+from tasks.keeper import Keeper
+
+
+class Runtime:
+    """The tools of one worker process, each made when first used, so that nothing crosses a fork."""
+
+    def __init__(self, app: Celery, settings: Settings, role: Role | None, halt: Halt | None = None) -> None:
+        self.app = app
+        self.settings = settings
+        self.role = role
+        self.halt = halt or Halt(settings.security.stale_s)
+
+    @cached_property
+    def ring(self) -> KeyRing:
+        return KeyRing.load(self.settings.security.keys_directory)
+
+    @cached_property
+    def signer(self) -> Signer:
+        if self.role is None:
+            raise ConfigurationError("this kind of worker seals nothing and has no key")
+        return Signer.load(self.settings.security.keys_directory, self.role)
+
+    @cached_property
+    def flag(self) -> Flag:
+        return Flag(self.ring)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return Ledger(shared(self.settings.broker), self.settings.line)
+
+    @cached_property
+    def keeper(self) -> Keeper:
+        return Keeper(self.ledger, self.settings.line.lease_s / 3)
+
+    def claim(self, envelope: Envelope, holder: str, fresh: Message | None, canvas: str) -> Claim:
+        """Pass the gate and take the step; a flag that is new but verified is tried once more."""
+        claim = self.ledger.claim(envelope, holder, self.flag.verified, fresh, canvas)
+        if claim.answer == "halted" and self.flag.accept(claim.detail):
+            claim = self.ledger.claim(envelope, holder, self.flag.verified, fresh, canvas)
+        return claim

@@ -1,0 +1,169 @@
+"""What all stations do alike: gate and claim before the body; seal, store and hand on after it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import traceback
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from celery import Celery, Task
+from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
+from celery.utils.log import get_task_logger
+from redis.exceptions import ConnectionError as BrokerLost
+from redis.exceptions import TimeoutError as BrokerSilent
+
+from switchtower.envelope import parse, unpack
+from switchtower.errors import (
+    DeliveryCapExceeded,
+    EnvelopeRefused,
+    GuardrailRefused,
+    JobExpired,
+    JobFailed,
+    JobMoved,
+    LockdownActive,
+    Replayed,
+    SwitchtowerError,
+)
+from switchtower.jobs import State
+from switchtower.messages import Envelope, JobResult, Message, RoutingDecision
+from tasks.admission import report
+from tasks.line import GENERATORS, LINE, Station, identity, rest
+from tasks.runtime import Runtime
+from tasks.work import Work
+
+logger = get_task_logger(__name__)
+
+Body = Callable[[Work[Any]], Message]
+
+_ENDINGS: tuple[tuple[type[SwitchtowerError], State], ...] = (
+    (GuardrailRefused, State.REFUSED),
+    (JobExpired, State.EXPIRED),
+    (JobFailed, State.FAILED),
+)
+
+
+class StationTask(Task):  # type: ignore[misc]
+    """A Celery task that is one station of the line."""
+
+    abstract = True
+    Request = "tasks.admission:SealedRequest"
+    Strategy = "tasks.admission:strategy"
+    throws = (SwitchtowerError,)
+    store_errors_even_if_ignored = True
+    resultrepr_maxsize = 1
+
+    station: Station
+    runtime: Runtime
+    body: Body
+
+    # -- before the body ----------------------------------------------------------------------
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        """The gate: nothing starts while the line is locked, twice, too late or too often."""
+        envelope = parse(args[0], self.runtime.settings.security.max_envelope_bytes)
+        holder = f"{self.request.hostname}/{secrets.token_hex(4)}"
+        try:
+            message = unpack(envelope, self.station.takes)
+            self._claim(envelope, holder, message)
+        except EnvelopeRefused as refusal:
+            report(self.runtime, self.name, refusal)
+            raise Ignore(type(refusal).__name__) from None
+        except (BrokerLost, BrokerSilent) as error:
+            raise Reject(type(error).__name__, requeue=True) from None
+        self.request.work = Work(message, envelope, self.station, holder, self.runtime)
+        if not self.request.chain:
+            self.request.chain = list(reversed(rest(self.app, envelope.job, self.name)))
+
+    def _claim(self, envelope: Envelope, holder: str, message: Message) -> None:
+        fresh = message if self.name == next(iter(LINE)) else None
+        match self.runtime.claim(envelope, holder, fresh, self._canvas()).answer:
+            case "ok":
+                return
+            case "halted":
+                raise Reject("locked down", requeue=True)
+            case "expired":
+                self._end(envelope.job, "", JobExpired())
+            case "capped":
+                self._end(envelope.job, "", DeliveryCapExceeded())
+            case "busy" | "over" as reason:
+                raise Ignore(reason)
+        raise Replayed()
+
+    def _canvas(self) -> str:
+        """What a republished message needs to stay a member of its chord; empty for most."""
+        chain = self.request.chain or ()
+        last = chain[0]["options"] if chain else {}
+        return json.dumps(chain) if "chord" in last else ""
+
+    # -- the body, and after it ---------------------------------------------------------------
+
+    def run(self, envelope: dict[str, Any]) -> Any:
+        """Run the station's body on the claimed work and hand its outcome on."""
+        work: Work[Any] = self.request.work
+        try:
+            with self.runtime.keeper.keeping(work.job, work.holder) as work.lost:
+                outcome = self.body(work)
+            return self._hand_on(work, outcome)
+        except (LockdownActive, SoftTimeLimitExceeded, BrokerLost, BrokerSilent) as stop:
+            self._hand_back(work, type(stop).__name__)
+        except JobMoved as moved:
+            raise Ignore(str(moved)) from None
+        except SwitchtowerError as error:
+            self._end(work.job, work.holder, error)
+        except (Ignore, Reject):
+            raise
+        except Exception as error:
+            where = "".join(traceback.format_tb(error.__traceback__))
+            logger.error("%s in %s of job %s\n%s", type(error).__name__, self.name, work.job, where)
+            self._end(work.job, work.holder, JobFailed(f"{type(error).__name__} in {self.name}"))
+
+    def _hand_on(self, work: Work[Any], outcome: Message) -> Any:
+        if isinstance(outcome, JobResult):
+            return self._deliver(work, outcome)
+        following = self._following(outcome)
+        sealed = work.seal(outcome, following, identity(work.job, following))
+        self.runtime.ledger.advance(work.job, work.holder, sealed, **work.facts)
+        if isinstance(outcome, RoutingDecision):
+            return self.replace(self.app.signature(following, args=[sealed.model_dump()]))
+        return sealed.model_dump()
+
+    def _following(self, outcome: Message) -> str:
+        if isinstance(outcome, RoutingDecision):
+            return GENERATORS[outcome.card.provider]
+        assert self.station.next is not None
+        return self.station.next
+
+    def _deliver(self, work: Work[Any], result: JobResult) -> Any:
+        assert self.station.next is not None
+        sealed = work.seal(result, self.station.next, identity(work.job, self.station.next))
+        ended = self.runtime.ledger.finish(work.job, State.DONE, work.holder, result=sealed.model_dump_json())
+        if not ended:
+            raise JobMoved()
+        return sealed.model_dump()
+
+    def _hand_back(self, work: Work[Any], reason: str) -> NoReturn:
+        try:
+            self.runtime.ledger.release(work.job, work.holder, reason)
+        except JobMoved as moved:
+            raise Ignore(str(moved)) from None
+        except (BrokerLost, BrokerSilent):
+            logger.warning("job %s could not be handed back; its lease will run out", work.job)
+        raise Reject(reason, requeue=True)
+
+    def _end(self, job: str, holder: str, error: SwitchtowerError) -> NoReturn:
+        state = next((state for kind, state in _ENDINGS if isinstance(error, kind)), State.FAILED)
+        name, dead = type(error).__name__, state is State.FAILED
+        self.runtime.ledger.finish(job, state, holder, error=name, message=str(error), dead=dead)
+        raise error
+
+
+def install(app: Celery, runtime: Runtime, bodies: dict[str, Body]) -> None:
+    """Register a task for each station that has a body here."""
+    for wire, body in bodies.items():
+        fields = {"station": LINE[wire], "runtime": runtime, "body": staticmethod(body), "name": wire}
+        fields["ignore_result"] = LINE[wire].gives is not JobResult
+        fields["default_retry_delay"] = int(runtime.settings.line.lease_s) + 1
+        fields["max_retries"] = runtime.settings.line.max_deliveries
+        app.register_task(type(f"{body.__name__}_station", (StationTask,), fields)())

@@ -1,0 +1,48 @@
+"""One claimed step: the message, who holds it, and the ways to report and to be stopped."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from switchtower.errors import JobExpired, JobMoved, LockdownActive
+from switchtower.messages import Envelope, Message, now_ms
+from tasks.line import Station
+from tasks.runtime import Runtime
+
+M = TypeVar("M", bound=Message)
+
+
+@dataclass
+class Work(Generic[M]):
+    """What a station's body works on."""
+
+    message: M
+    envelope: Envelope
+    station: Station
+    holder: str
+    runtime: Runtime
+    lost: threading.Event = field(default_factory=threading.Event)
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Fields that the body adds to the ledger's record when the step is done."""
+
+    @property
+    def job(self) -> str:
+        return self.envelope.job
+
+    def emit(self, kind: str, **data: Any) -> None:
+        """Publish progress to the job's stream; raises when the body must stop."""
+        self.runtime.ledger.emit(self.job, self.holder, self.runtime.flag.verified, kind, **data)
+
+    def check(self) -> None:
+        """Raise when the body must stop; cheap enough for every token."""
+        if self.runtime.halt.is_set():
+            raise LockdownActive()
+        if self.lost.is_set():
+            raise JobMoved()
+        if now_ms() >= self.envelope.exp:
+            raise JobExpired()
+
+    def seal(self, outcome: Message, wire: str, identity: str) -> Envelope:
+        return self.runtime.signer.seal(outcome, wire, identity, self.envelope.exp)

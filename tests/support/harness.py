@@ -1,0 +1,92 @@
+"""A real, small Switchtower for tests: Valkey from its wheel, real worker processes, short leases."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from redis import Redis
+
+from switchtower.client import Client
+from switchtower.connection import connect
+from switchtower.envelope import KeyRing, Role, Signer
+from switchtower.settings import Line, Settings, load
+from workers.embedded import embedded
+from workers.supervisor import Supervisor
+from workers.system import wait_ready
+
+ROOT = Path(__file__).resolve().parents[2]
+LINE = Line(lease_s=2, grace_s=1, sweep_s=0.2, soft_shutdown_s=2, retention_s=600)
+ECHO = (sys.executable, str(ROOT / "ops/bench/echo_worker.py"))
+
+
+@dataclass
+class Harness:
+    """A broker with keys and an open flag, and the workers that a test starts on it."""
+
+    settings: Settings
+    supervisor: Supervisor
+    _clients: list[Client] = field(default_factory=list)
+
+    @property
+    def redis(self) -> Redis:
+        return self.client.ledger.redis
+
+    @property
+    def client(self) -> Client:
+        if not self._clients:
+            self._clients.append(Client(self.settings))
+        return self._clients[0]
+
+    @property
+    def ring(self) -> KeyRing:
+        return KeyRing.load(self.settings.security.keys_directory)
+
+    def signer(self, role: Role) -> Signer:
+        return Signer.load(self.settings.security.keys_directory, role)
+
+    def start(self, *kinds: str, tokens: int = 3, pause: float = 0.0) -> None:
+        """Start workers and wait until they consume; `gpu` is an echo unless `model` is asked for."""
+        for kind in kinds:
+            if kind == "gpu":
+                self.supervisor.start("gpu", *ECHO, f"--tokens={tokens}", f"--pause={pause}")
+            else:
+                self.supervisor.start("gpu" if kind == "model" else kind)
+        wait_ready(self.settings, self.supervisor, ["gpu" if kind == "model" else kind for kind in kinds])
+
+    def kill(self, name: str) -> None:
+        """SIGKILL a worker in the middle of whatever it does, and start it again."""
+        process = self.supervisor.processes[name]
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        self.supervisor.respawn(name)
+
+    def logs(self) -> str:
+        """What all processes wrote; for the message of a failing test."""
+        folder = self.settings.home / "logs"
+        return "\n".join(f"== {path.name}\n{path.read_text()[-3000:]}" for path in sorted(folder.glob("*.log")))
+
+
+@contextmanager
+def harness(home: Path, line: Line = LINE) -> Iterator[Harness]:
+    """A system of its own, gone without a trace at the end."""
+    settings = load().model_copy(update={"line": line})
+    extra = {f"SWITCHTOWER_LINE__{name.upper()}": str(value) for name, value in line.model_dump().items()}
+    with embedded(settings, home) as found:
+        made = Harness(found, Supervisor(found, found.home / "logs", extra))
+        try:
+            yield made
+        finally:
+            made.supervisor.stop()
+            for client in made._clients:
+                client.close()
+
+
+def redis_of(settings: Settings) -> Redis:
+    """A connection of the caller's own."""
+    return connect(settings.broker)

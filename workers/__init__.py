@@ -1,0 +1,1 @@
+"""What runs the models: the local engine, its adapters and their training."""

@@ -1,0 +1,128 @@
+"""What Switchtower adds to a Celery worker: the halt, the sweeper and the model's heartbeat."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from typing import Any
+
+from celery import bootsteps
+from celery.utils.log import get_logger
+from celery.worker import state
+from celery.worker.consumer.tasks import Tasks
+
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from tasks.runtime import Runtime
+from tasks.upkeep import Sweeper
+from workers.watch import Watch
+
+logger = get_logger(__name__)
+
+
+class HaltStep(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Under lockdown, stop consuming and hand back every message that is held; resume after release."""
+
+    requires = (Tasks,)
+    every_s = 0.05
+
+    def __init__(self, consumer: Any, **options: Any) -> None:
+        super().__init__(consumer, **options)
+        self._runtime: Runtime = consumer.app.runtime
+        self._halted: list[str] | None = None
+        self._timer: Any = None
+        security = self._runtime.settings.security
+        self._watch = Watch(
+            self._runtime.settings.broker, self._runtime.flag, self._runtime.halt, security.watch_s, security.stale_s
+        )
+
+    def start(self, consumer: Any) -> None:
+        if not self._watch.is_alive():
+            self._watch.start()
+        self._halted = None
+        self._timer = consumer.timer.call_repeatedly(self.every_s, self._tick, (consumer,))
+
+    def stop(self, consumer: Any) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def shutdown(self, consumer: Any) -> None:
+        self._watch.end()
+
+    def _tick(self, consumer: Any) -> None:
+        locked = self._runtime.halt.is_set()
+        if locked and self._halted is None:
+            self._halted = self._leave_queues(consumer)
+            hand_back(consumer)
+            interrupt_children(consumer)
+        elif not locked and self._halted is not None:
+            queues, self._halted = self._halted, None
+            for queue in queues:
+                consumer.add_task_queue(queue)
+            logger.warning("released: consuming %s again", ", ".join(queues))
+
+    @staticmethod
+    def _leave_queues(consumer: Any) -> list[str]:
+        queues = [queue.name for queue in consumer.task_consumer.queues]
+        for queue in queues:
+            consumer.cancel_task_queue(queue)
+        logger.warning("locked down: no longer consuming %s", ", ".join(queues))
+        return queues
+
+
+class SweepStep(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Runs the sweeper in a thread of the upkeep worker."""
+
+    requires = (HaltStep,)
+
+    def __init__(self, consumer: Any, **options: Any) -> None:
+        super().__init__(consumer, **options)
+        self._runtime: Runtime = consumer.app.runtime
+        self._sweeper = Sweeper(consumer.app, self._runtime.ledger)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+
+    def start(self, consumer: Any) -> None:
+        if not self._thread.is_alive():
+            self._thread.start()
+
+    def shutdown(self, consumer: Any) -> None:
+        self._ended.set()
+
+    def _run(self) -> None:
+        while not self._ended.wait(self._runtime.settings.line.sweep_s):
+            if self._runtime.halt.is_set():
+                continue
+            try:
+                self._sweeper.sweep()
+            except (RedisError, OperationalError) as error:
+                logger.warning("the sweep broke off: %s", type(error).__name__)
+
+
+def hand_back(consumer: Any) -> None:
+    """Return what waits for a rate limit or an ETA to its queue, in the order in which it came."""
+    for bucket in filter(None, consumer.task_buckets.values()):
+        while bucket.contents:
+            request, _tokens = bucket.contents.pop()
+            _return(request)
+    for request in sorted(state.scheduled_requests, key=lambda one: one.eta, reverse=True):
+        consumer.timer.cancel(request._eta_timer_entry)
+        state.scheduled_requests.discard(request)
+        _return(request)
+        consumer.qos.decrement_eventually()
+
+
+def _return(request: Any) -> None:
+    state.requests.pop(request.id, None)
+    request.reject(requeue=True)
+
+
+def interrupt_children(consumer: Any) -> None:
+    """Raise SoftTimeLimitExceeded in the prefork children that run a body; threads read the stop byte."""
+    if not hasattr(consumer.pool, "_pool") or "prefork" not in type(consumer.pool).__module__:
+        return
+    for request in tuple(state.active_requests):
+        if request.worker_pid and request.worker_pid != os.getpid():
+            os.kill(request.worker_pid, signal.SIGUSR1)

@@ -1,0 +1,65 @@
+"""The local model of a gpu worker: base, adapters, engine, and the heartbeat that announces them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+
+from celery.utils.log import get_logger
+from redis.exceptions import RedisError
+
+from switchtower.models import Capability, ModelCard, Provider
+from switchtower.registry import Announcement, announce, withdraw
+from switchtower.messages import now_ms
+from switchtower.settings import Settings
+from tasks.runtime import Runtime
+from workers import base_model
+from workers.adapters import AdapterShelf
+from workers.engine import Engine
+
+logger = get_logger(__name__)
+
+
+class LocalModel:
+    """A loaded base model and its engine."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        base = base_model.load(settings.local.cache_directory)
+        self.shelf = AdapterShelf(settings.local.adapter_directory)
+        self.engine = Engine(base, self.shelf)
+        self._base = base.name
+        self._worker = f"{socket.gethostname()}/{os.getpid()}"
+
+    def cards(self) -> list[ModelCard]:
+        """The base model and every adapter on it, at this deployment's cost."""
+        cost, context = self._settings.cost.local_cost_per_token, self._settings.local.context_size
+        base = ModelCard(
+            name=self._base, provider=Provider.LOCAL, capabilities=frozenset({Capability.GENERAL}), base=self._base
+        )
+        priced = {"cost_per_token": cost, "context_tokens": context}
+        return [card.model_copy(update=priced) for card in (base, *self.shelf.cards())]
+
+    def announce(self, runtime: Runtime) -> None:
+        """Tell the registry now, and every heartbeat from now on in a thread of its own."""
+        self._say(runtime)
+        threading.Thread(target=self._beat, args=(runtime,), name="model-heartbeat", daemon=True).start()
+
+    def withdraw(self, runtime: Runtime) -> None:
+        withdraw(runtime.ledger.redis, self._worker)
+
+    def _beat(self, runtime: Runtime) -> None:
+        pause = threading.Event()
+        while not pause.wait(self._settings.local.heartbeat_s):
+            try:
+                self._say(runtime)
+            except RedisError as error:
+                logger.warning("the model could not be announced: %s", type(error).__name__)
+
+    def _say(self, runtime: Runtime) -> None:
+        busy, seen = runtime.keeper.count, now_ms()
+        announce(
+            runtime.ledger.redis,
+            [Announcement(card=card, worker=self._worker, seen=seen, busy=busy) for card in self.cards()],
+        )

@@ -1,0 +1,69 @@
+"""The kinds of worker: which key each holds, which queues it reads, which pool it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from router.pool import Pool
+from security.guardrails import Guardrail
+from security.packs import RULES, RulePack
+from switchtower.envelope import Role
+from switchtower.queues import GENERATE_LOCAL, GPU, GUARDRAIL, REVIEW, ROUTE, ROUTER, SCREEN, UPKEEP
+from switchtower.registry import announced
+from switchtower.settings import Settings
+from tasks.generate import local_generator
+from tasks.review import reviewer
+from tasks.route import router
+from tasks.runtime import Runtime
+from tasks.screen import screener
+from tasks.station import Body
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of worker."""
+
+    name: str
+    role: Role | None
+    queues: tuple[str, ...]
+    pool: str
+    concurrency: int
+    bodies: Callable[[Settings, Runtime], dict[str, Body]]
+
+
+def make_guardrail(settings: Settings) -> Guardrail:
+    """The built-in rule packs and the deployment's own."""
+    pack = RulePack.load([RULES, *settings.security.rules])
+    return Guardrail(pack, settings.security.max_text_chars)
+
+
+def _guardrail(settings: Settings, runtime: Runtime) -> dict[str, Body]:
+    guardrail = make_guardrail(settings)
+    return {SCREEN: screener(guardrail), REVIEW: reviewer(guardrail)}
+
+
+def _router(settings: Settings, runtime: Runtime) -> dict[str, Body]:
+    pool = Pool(
+        lambda: announced(runtime.ledger.redis), settings.local.heartbeat_s, settings.routing.registry_cache_s
+    )
+    return {ROUTE: router(pool, settings.routing.default_strategy)}
+
+
+def _gpu(settings: Settings, runtime: Runtime) -> dict[str, Body]:
+    from workers.local import LocalModel  # torch: only this kind of worker pays for it
+
+    model = LocalModel(settings)
+    model.announce(runtime)
+    return {GENERATE_LOCAL: local_generator(model.engine, make_guardrail(settings))}
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("guardrail", Role.GUARDRAIL, (GUARDRAIL,), "threads", 2, _guardrail),
+        Kind("router", Role.ROUTER, (ROUTER,), "threads", 2, _router),
+        Kind("gpu", Role.GPU, (GPU,), "threads", 4, _gpu),
+        Kind("upkeep", None, (UPKEEP,), "threads", 1, lambda settings, runtime: {}),
+    )
+}

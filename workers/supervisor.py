@@ -1,0 +1,92 @@
+"""Runs one process per worker, restarts what dies, and stops all of them in good order."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from celery.utils.log import get_logger
+
+from switchtower.settings import Settings
+from workers.embedded import environment
+
+logger = get_logger(__name__)
+
+_HARD_KILL_S = 5
+
+
+class Supervisor:
+    """The worker processes of one machine."""
+
+    def __init__(self, settings: Settings, logs: Path, extra: Mapping[str, str] | None = None) -> None:
+        self._settings = settings
+        self._logs = logs
+        self._environment = {**os.environ, **environment(settings), **(extra or {})}
+        self._commands: dict[str, list[str]] = {}
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._stopping = threading.Event()
+        logs.mkdir(parents=True, exist_ok=True)
+
+    def start(self, name: str, *command: str) -> None:
+        """Start a process under a name; its output goes to `<name>.log`."""
+        self._commands[name] = list(command) or worker_command(name)
+        self.respawn(name)
+
+    def respawn(self, name: str) -> None:
+        """Start the process of this name (again)."""
+        with (self._logs / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                self._commands[name],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env=self._environment | {"SWITCHTOWER_PARENT": str(os.getpid())},
+                start_new_session=True,
+            )
+
+    def watch(self, every_s: float = 0.5) -> None:
+        """Restart what ended by itself, until `stop` is called."""
+        while not self._stopping.wait(every_s):
+            for name, process in list(self.processes.items()):
+                if process.poll() is not None:
+                    logger.warning("%s ended with %s and is started again", name, process.returncode)
+                    self.respawn(name)
+
+    def stop(self) -> None:
+        """Ask all to finish what they run, wait for the soft shutdown, then kill what is left."""
+        self._stopping.set()
+        for process in self.processes.values():
+            if process.poll() is None:
+                process.terminate()
+        until = time.monotonic() + self._settings.line.soft_shutdown_s + _HARD_KILL_S
+        for name, process in self.processes.items():
+            try:
+                process.wait(max(0.1, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                logger.warning("%s did not stop in time and is killed; its lease runs out", name)
+                process.kill()
+                process.wait()
+
+
+def worker_command(kind: str) -> list[str]:
+    """The command line of a worker of this kind."""
+    return [sys.executable, "-m", "switchtower", "worker", kind]
+
+
+def end_with_parent(every_s: float = 0.5) -> None:
+    """Terminate this process when the supervisor that started it is gone."""
+    parent = os.environ.get("SWITCHTOWER_PARENT")
+    if parent is None:
+        return
+
+    def follow() -> None:
+        while os.getppid() == int(parent):
+            time.sleep(every_s)
+        os.kill(os.getpid(), 15)
+
+    threading.Thread(target=follow, name="parent-watch", daemon=True).start()

@@ -1,0 +1,97 @@
+"""The embedded system: broker, one worker of each kind, and Flower, up when this says so and down after."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from redis import Redis
+from rich.console import Console
+
+from switchtower.connection import connect
+from switchtower.errors import ConfigurationError
+from switchtower.queues import QUEUES
+from switchtower.registry import announced
+from switchtower.settings import Settings
+from workers import base_model
+from workers.embedded import embedded
+from workers.supervisor import Supervisor
+
+KINDS = ("guardrail", "router", "gpu", "upkeep")
+_READY_S = 180
+
+
+@dataclass(frozen=True)
+class System:
+    """A running embedded system."""
+
+    settings: Settings
+    supervisor: Supervisor
+    flower_url: str | None
+
+
+@contextmanager
+def system(
+    settings: Settings,
+    home: Path | None = None,
+    *,
+    flower: bool = False,
+    kinds: Sequence[str] = KINDS,
+    console: Console | None = None,
+) -> Iterator[System]:
+    """Start everything, wait until the model is announced, and stop everything at the end."""
+    say = (console or Console(quiet=True)).print
+    base_model.prepare(settings.local.cache_directory, lambda step: say(f"[dim]model: {step}[/]"))
+    with embedded(settings, home) as found:
+        supervisor = Supervisor(found, found.home / "logs")
+        try:
+            for kind in kinds:
+                supervisor.start(kind)
+            url = _start_flower(supervisor, found) if flower else None
+            say("[dim]waiting for the workers …[/]")
+            wait_ready(found, supervisor, kinds)
+            yield System(found, supervisor, url)
+        finally:
+            supervisor.stop()
+
+
+def wait_ready(settings: Settings, supervisor: Supervisor, kinds: Sequence[str]) -> None:
+    """Until each worker consumes its queue and the model is announced; raises when one dies first."""
+    redis, until = connect(settings.broker), time.monotonic() + _READY_S
+    with redis:
+        while not _ready(settings, redis, kinds):
+            for name, process in supervisor.processes.items():
+                if process.poll() is not None:
+                    log = settings.home / "logs" / f"{name}.log"
+                    raise ConfigurationError(f"{name} ended with {process.returncode}; its log is {log}")
+            if time.monotonic() > until:
+                raise ConfigurationError(f"not ready within {_READY_S} s; the logs are in {settings.home / 'logs'}")
+            time.sleep(0.1)
+
+
+def _ready(settings: Settings, redis: Redis, kinds: Sequence[str]) -> bool:
+    bound = all(redis.exists(f"_kombu.binding.{queue}") for queue in QUEUES if queue in kinds)
+    served = any(one.alive(settings.local.heartbeat_s) for one in announced(redis))
+    return bound and (served or "gpu" not in kinds)
+
+
+def _start_flower(supervisor: Supervisor, settings: Settings) -> str:
+    flower = settings.flower
+    password = flower.password.get_secret_value() if flower.password else secrets.token_urlsafe(9)
+    supervisor.start(
+        "flower",
+        sys.executable,
+        "-m",
+        "celery",
+        f"--broker={settings.broker.url}",
+        "flower",
+        "--address=127.0.0.1",
+        f"--port={flower.port}",
+        f"--basic-auth={flower.user}:{password}",
+    )
+    return f"http://{flower.user}:{password}@127.0.0.1:{flower.port}/"

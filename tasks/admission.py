@@ -17,7 +17,7 @@ from switchtower.envelope import admit, parse
 from switchtower.errors import EnvelopeRefused, MalformedEnvelope, OversizedEnvelope
 from switchtower.jobs import ALERTS, REFUSALS
 from switchtower.messages import SecurityAlert, new_identity
-from tasks.runtime import Runtime
+from workers.runtime import Runtime
 
 logger = get_task_logger(__name__)
 

@@ -30,7 +30,7 @@ from switchtower.jobs import State
 from switchtower.messages import Envelope, JobResult, Message, RoutingDecision
 from tasks.admission import report
 from tasks.line import GENERATORS, LINE, Station, identity, rest
-from tasks.runtime import Runtime
+from workers.runtime import Runtime
 from tasks.work import Work
 
 logger = get_task_logger(__name__)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from typing import Any
 
-from celery import Celery
+from celery import Celery, bootsteps
 from celery.utils.log import get_task_logger
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from switchtower.errors import JobExpired
 from switchtower.jobs import State
 from switchtower.ledger import Ledger
 from switchtower.messages import now_ms
 from switchtower.queues import QUEUE_OF, key
+from workers.bootsteps import HaltStep
+from workers.runtime import Runtime
 
 logger = get_task_logger(__name__)
 
@@ -74,3 +79,32 @@ class Sweeper:
         envelope: dict[str, Any] = json.loads(step["envelope"])
         chain = json.loads(step.get("canvas") or "null")
         self._app.send_task(step["station"], args=[envelope], task_id=envelope["id"], chain=chain)
+
+
+class SweepStep(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Runs the sweeper in a thread of the upkeep worker."""
+
+    requires = (HaltStep,)
+
+    def __init__(self, consumer: Any, **options: Any) -> None:
+        super().__init__(consumer, **options)
+        self._runtime: Runtime = consumer.app.runtime
+        self._sweeper = Sweeper(consumer.app, self._runtime.ledger)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+
+    def start(self, consumer: Any) -> None:
+        if not self._thread.is_alive():
+            self._thread.start()
+
+    def shutdown(self, consumer: Any) -> None:
+        self._ended.set()
+
+    def _run(self) -> None:
+        while not self._ended.wait(self._runtime.settings.line.sweep_s):
+            if self._runtime.halt.is_set():
+                continue
+            try:
+                self._sweeper.sweep()
+            except (RedisError, OperationalError) as error:
+                logger.warning("the sweep broke off: %s", type(error).__name__)

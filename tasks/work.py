@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from switchtower.errors import JobExpired, JobMoved, LockdownActive
 from switchtower.messages import Envelope, Message, now_ms
 from tasks.line import Station
-from tasks.runtime import Runtime
+from workers.runtime import Runtime
 
 M = TypeVar("M", bound=Message)
 

@@ -1,10 +1,9 @@
-"""What Switchtower adds to a Celery worker: the halt, the sweeper and the model's heartbeat."""
+"""What Switchtower adds to every Celery worker: under lockdown it lets go of all it holds."""
 
 from __future__ import annotations
 
 import os
 import signal
-import threading
 from typing import Any
 
 from celery import bootsteps
@@ -12,11 +11,7 @@ from celery.utils.log import get_logger
 from celery.worker import state
 from celery.worker.consumer.tasks import Tasks
 
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
-
-from tasks.runtime import Runtime
-from tasks.upkeep import Sweeper
+from workers.runtime import Runtime
 from workers.watch import Watch
 
 logger = get_logger(__name__)
@@ -70,35 +65,6 @@ class HaltStep(bootsteps.StartStopStep):  # type: ignore[misc]
             consumer.cancel_task_queue(queue)
         logger.warning("locked down: no longer consuming %s", ", ".join(queues))
         return queues
-
-
-class SweepStep(bootsteps.StartStopStep):  # type: ignore[misc]
-    """Runs the sweeper in a thread of the upkeep worker."""
-
-    requires = (HaltStep,)
-
-    def __init__(self, consumer: Any, **options: Any) -> None:
-        super().__init__(consumer, **options)
-        self._runtime: Runtime = consumer.app.runtime
-        self._sweeper = Sweeper(consumer.app, self._runtime.ledger)
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
-
-    def start(self, consumer: Any) -> None:
-        if not self._thread.is_alive():
-            self._thread.start()
-
-    def shutdown(self, consumer: Any) -> None:
-        self._ended.set()
-
-    def _run(self) -> None:
-        while not self._ended.wait(self._runtime.settings.line.sweep_s):
-            if self._runtime.halt.is_set():
-                continue
-            try:
-                self._sweeper.sweep()
-            except (RedisError, OperationalError) as error:
-                logger.warning("the sweep broke off: %s", type(error).__name__)
 
 
 def hand_back(consumer: Any) -> None:

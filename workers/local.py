@@ -13,7 +13,7 @@ from switchtower.models import Capability, ModelCard, Provider
 from switchtower.registry import Announcement, announce, withdraw
 from switchtower.messages import now_ms
 from switchtower.settings import Settings
-from tasks.runtime import Runtime
+from workers.runtime import Runtime
 from workers import base_model
 from workers.adapters import AdapterShelf
 from workers.engine import Engine

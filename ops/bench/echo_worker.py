@@ -15,10 +15,10 @@ from switchtower.queues import GENERATE_LOCAL
 from switchtower.registry import Announcement, announce
 from switchtower.settings import Settings, settings
 from tasks.generate import local_generator
-from tasks.runtime import Runtime
+from tasks.kinds import KINDS, build, make_guardrail
+from workers.runtime import Runtime
 from tasks.station import Body
-from workers.boot import build, serve
-from workers.roles import KINDS, make_guardrail
+from workers.boot import serve
 from workers.supervisor import end_with_parent
 
 CARD = ModelCard(name="echo", provider=Provider.LOCAL, capabilities=frozenset({Capability.GENERAL}))
@@ -80,7 +80,8 @@ def main() -> None:
     said = parser.parse_args()
     end_with_parent()
     kind = KINDS["gpu"]
-    serve(build(kind, settings(), bodies(said.tokens, said.pause)), kind, concurrency=said.concurrency, level="WARNING")
+    app = build(kind, settings(), bodies(said.tokens, said.pause))
+    serve(app, kind.name, kind.queues, kind.pool, said.concurrency, "WARNING")
 
 
 if __name__ == "__main__":

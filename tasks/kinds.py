@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from celery import Celery
+
 from router.pool import Pool
 from security.guardrails import Guardrail
 from security.packs import RULES, RulePack
@@ -15,9 +17,15 @@ from switchtower.settings import Settings
 from tasks.generate import local_generator
 from tasks.review import reviewer
 from tasks.route import router
-from tasks.runtime import Runtime
+from workers.runtime import Runtime
 from tasks.screen import screener
-from tasks.station import Body
+from tasks.station import Body, install
+from tasks.upkeep import SweepStep
+from workers.boot import assemble
+
+
+Bodies = Callable[[Settings, Runtime], dict[str, Body]]
+"""Makes the bodies of a worker's stations, once, when it boots."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,12 @@ class Kind:
     queues: tuple[str, ...]
     pool: str
     concurrency: int
-    bodies: Callable[[Settings, Runtime], dict[str, Body]]
+    bodies: Bodies
+
+
+def _upkeep(settings: Settings, runtime: Runtime) -> dict[str, Body]:
+    runtime.app.steps["consumer"].add(SweepStep)
+    return {}
 
 
 def make_guardrail(settings: Settings) -> Guardrail:
@@ -64,6 +77,13 @@ KINDS = {
         Kind("guardrail", Role.GUARDRAIL, (GUARDRAIL,), "threads", 2, _guardrail),
         Kind("router", Role.ROUTER, (ROUTER,), "threads", 2, _router),
         Kind("gpu", Role.GPU, (GPU,), "threads", 4, _gpu),
-        Kind("upkeep", None, (UPKEEP,), "threads", 1, lambda settings, runtime: {}),
+        Kind("upkeep", None, (UPKEEP,), "threads", 1, _upkeep),
     )
 }
+
+
+def build(kind: Kind, settings: Settings, bodies: Bodies | None = None) -> Celery:
+    """The Celery app of a kind of worker with its stations; `bodies` stand in for the kind's own."""
+    app, runtime = assemble(kind.name, kind.role, settings)
+    install(app, runtime, (bodies or kind.bodies)(settings, runtime))
+    return app

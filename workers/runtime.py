@@ -14,7 +14,7 @@ from switchtower.errors import ConfigurationError
 from switchtower.ledger import Claim, Ledger
 from switchtower.messages import Envelope, Message
 from switchtower.settings import Settings
-from tasks.keeper import Keeper
+from workers.keeper import Keeper
 
 
 class Runtime:

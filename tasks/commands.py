@@ -1,0 +1,34 @@
+"""`switchtower worker`: run one kind of worker."""
+
+from __future__ import annotations
+
+from typing import Annotated, Optional
+
+import typer
+
+from switchtower.errors import ConfigurationError
+
+app = typer.Typer()
+
+
+@app.command()
+def run_worker(
+    kind: Annotated[str, typer.Argument(help="guardrail, router, gpu or upkeep.")],
+    pool: Annotated[Optional[str], typer.Option(help="threads or prefork; gpu runs on threads only.")] = None,
+    concurrency: Annotated[Optional[int], typer.Option(help="Steps at a time.")] = None,
+    level: Annotated[str, typer.Option(help="How much to log.")] = "INFO",
+) -> None:
+    """Run one worker until it is told to stop."""
+    from switchtower.settings import settings
+    from tasks.kinds import KINDS, build
+    from workers.boot import serve
+    from workers.supervisor import end_with_parent
+
+    if kind not in KINDS:
+        raise typer.BadParameter(f"the kinds are {', '.join(KINDS)}")
+    if kind == "gpu" and pool not in (None, "threads"):
+        raise ConfigurationError("a gpu worker runs on threads: CUDA does not survive a fork")
+    end_with_parent()
+    chosen = KINDS[kind]
+    app = build(chosen, settings())
+    serve(app, kind, chosen.queues, pool or chosen.pool, concurrency or chosen.concurrency, level)

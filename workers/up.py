@@ -1,0 +1,35 @@
+"""`switchtower up`: the whole system on one machine."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.console import Console
+
+console = Console()
+app = typer.Typer()
+
+
+@app.command()
+def run_up(
+    home: Annotated[Optional[Path], typer.Option(help="Where the embedded system keeps its state.")] = None,
+    flower: Annotated[bool, typer.Option(help="Run the task monitor too.")] = True,
+) -> None:
+    """Run the whole system on this machine, broker included, until Ctrl-C."""
+    from switchtower.settings import settings
+    from workers.system import system
+
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with system(settings(), home, flower=flower, console=console) as running:
+        console.print("[green]up[/]; Ctrl-C stops it. In another terminal: switchtower ask 'What is a switch tower?'")
+        if running.flower_url:
+            console.print(f"Flower: {running.flower_url}")
+        try:
+            running.supervisor.watch()
+        except KeyboardInterrupt:
+            console.print("stopping …")

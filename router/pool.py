@@ -22,9 +22,7 @@ class Candidate:
 class Pool:
     """A cached view of the registry with a capability index."""
 
-    def __init__(
-        self, read: Callable[[], Iterable[Announcement]], heartbeat_s: float, cache_s: float
-    ) -> None:
+    def __init__(self, read: Callable[[], Iterable[Announcement]], heartbeat_s: float, cache_s: float) -> None:
         self._read = read
         self._heartbeat_s = heartbeat_s
         self._cache_s = cache_s

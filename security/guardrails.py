@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock
 
+from billiard.exceptions import SoftTimeLimitExceeded
+
 from security.matcher import Matcher, MatcherError
 from security.normalize import views
 from security.packs import Rule, RulePack
@@ -42,6 +44,8 @@ class Guardrail:
         engine = self._engine  # read once: a reload in between must not mix two packs in one verdict
         try:
             findings = self._findings(engine, text, surface)
+        except SoftTimeLimitExceeded:  # the lockdown's interruption is no judgement
+            raise
         except Exception as error:  # noqa: BLE001 - a guardrail that crashes blocks
             # The type alone: an error's message may quote the text.
             _log.error("The guardrail failed on %s with %s; blocked.", surface, type(error).__name__)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable
+from typing import Self
 
 from redis.asyncio import Redis as AsyncRedis
 
 from switchtower.client import Client, Progress, block_ms
 from switchtower.connection import connect_async
 from switchtower.envelope import KeyRing, Signer
-from switchtower.errors import JobNotFound, ResultTimeout
+from switchtower.errors import ResultTimeout
 from switchtower.jobs import Event, Record, events_key, job_key
 from switchtower.messages import JobResult, UserRequest
 from switchtower.outcome import TextCursor, outcome
@@ -21,11 +22,13 @@ from switchtower.settings import Settings
 class AsyncClient:
     """An asynchronous client; waits and streams cost a coroutine each, not a thread."""
 
-    def __init__(self, config: Settings | None = None, signer: Signer | None = None, ring: KeyRing | None = None):
+    def __init__(
+        self, config: Settings | None = None, signer: Signer | None = None, ring: KeyRing | None = None
+    ) -> None:
         self._sync = Client(config, signer, ring)
         self._redis: AsyncRedis = connect_async(self._sync.settings.broker)
 
-    async def __aenter__(self) -> AsyncClient:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -48,10 +51,7 @@ class AsyncClient:
 
     async def status(self, job: str) -> Record:
         """The job's record; raises `JobNotFound`."""
-        fields = await self._redis.hgetall(job_key(job))
-        if "state" not in fields:
-            raise JobNotFound(f"no job {job}")
-        return Record.read(job, fields)
+        return Record.read(job, await self._redis.hgetall(job_key(job)))
 
     async def events(self, job: str, timeout: float | None = None) -> AsyncIterator[Event]:
         """Everything that happens to the job, from the beginning to its end; raises `ResultTimeout`."""
@@ -69,8 +69,7 @@ class AsyncClient:
                 return
 
     async def _read(self, job: str, after: str, wait_ms: int | None) -> list[Event]:
-        found = await self._redis.xread({events_key(job): after}, block=wait_ms)
-        return [Event.read(mark, fields) for _, entries in found for mark, fields in entries]
+        return Event.read_all(await self._redis.xread({events_key(job): after}, block=wait_ms))
 
     async def stream(self, job: str, timeout: float | None = None) -> AsyncIterator[str]:
         """The answer's text as it is written; raises what ended the job if it was not done."""

@@ -10,13 +10,13 @@ os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
 
 from celery import Celery
 from celery.backends.redis import RedisBackend
-from kombu import Exchange, Queue
+from kombu.entity import Exchange, Queue
 
 from switchtower.queues import QUEUE_OF, QUEUES, unacked_keys
 from switchtower.settings import Settings, settings
 
 
-class QuietBackend(RedisBackend):
+class QuietBackend(RedisBackend):  # type: ignore[misc]
     """Redis results without the subscription that a stock producer opens for every task it sends."""
 
     def on_task_call(self, producer: Any, task_id: str) -> dict[str, Any]:

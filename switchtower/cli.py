@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Callable, Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from typer.core import TyperGroup
 
 from switchtower import __version__
 from switchtower.errors import ConfigurationError, SwitchtowerError
@@ -26,42 +24,7 @@ console = Console()
 errors = Console(stderr=True)
 
 
-class Rooms(TyperGroup):
-    """The commands here, and those of the rooms that this installation has."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *(point.name for point in _points())})
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        found = super().get_command(ctx, cmd_name)
-        point = next((point for point in _points() if point.name == cmd_name), None)
-        return found or (_load(point) if point else None)
-
-
-def _points() -> list[EntryPoint]:
-    return list(entry_points(group=GROUP))
-
-
-def _load(point: EntryPoint) -> click.Command:
-    try:
-        command = typer.main.get_command(point.load())
-        command.name = point.name
-        return command
-    except ModuleNotFoundError as error:
-        return _elsewhere(point.name, error)
-
-
-def _elsewhere(name: str, cause: ModuleNotFoundError) -> click.Command:
-    reason = f"`switchtower {name}` needs a checkout of Switchtower or its image, with all extras ({cause})."
-
-    @click.command(name, help="(not in this installation: needs a checkout or the image)")
-    def command() -> None:
-        raise ConfigurationError(reason)
-
-    return command
-
-
-app = typer.Typer(cls=Rooms, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 def _version(wanted: bool) -> None:
@@ -72,20 +35,20 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _main(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say it and exit.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say it.")] = False,
 ) -> None:
     """A hybrid-LLM task queue: jobs are screened, routed, answered, reviewed, and can be halted."""
 
 
 PrivacyOption = Annotated[Privacy, typer.Option(help="From `high` on, no cloud ever sees the text.")]
-CapabilityOption = Annotated[Optional[Capability], typer.Option(help="What the model must be good for.")]
-ModelOption = Annotated[Optional[str], typer.Option(help="One model or adapter by name.")]
+CapabilityOption = Annotated[Capability | None, typer.Option(help="What the model must be good for.")]
+ModelOption = Annotated[str | None, typer.Option(help="One model or adapter by name.")]
 TokensOption = Annotated[int, typer.Option(help="The longest answer, in tokens.")]
 
 
 @app.command()
 def ask(
-    prompt: Annotated[Optional[str], typer.Argument(help="The question; `-` or nothing reads standard input.")] = None,
+    prompt: Annotated[str | None, typer.Argument(help="The question; `-` or nothing reads standard input.")] = None,
     capability: CapabilityOption = None,
     model: ModelOption = None,
     privacy: PrivacyOption = Privacy.STANDARD,
@@ -112,7 +75,7 @@ def ask(
 
 @app.command()
 def submit(
-    file: Annotated[Path, typer.Option(help="JSON lines, each a string or {\"prompt\": …}; `-` is standard input.")],
+    file: Annotated[Path, typer.Option(help='JSON lines, each a string or {"prompt": …}; `-` is standard input.')],
     wait: Annotated[bool, typer.Option(help="Wait for the results and print them as JSON lines.")] = False,
 ) -> None:
     """Submit a file of questions; prints one job id per line, or the results."""
@@ -163,7 +126,7 @@ def _answer(client: Any, job: str) -> dict[str, Any]:
 
 
 @app.command()
-def status(job: Annotated[Optional[str], typer.Argument(help="A job; without it, the whole line.")] = None) -> None:
+def status(job: Annotated[str | None, typer.Argument(help="A job; without it, the whole line.")] = None) -> None:
     """Show where a job stands, or how the line is doing."""
     from switchtower.client import Client
     from switchtower.overview import overview
@@ -215,8 +178,8 @@ app.add_typer(keys, name="keys")
 
 @keys.command("create")
 def create_keys(
-    roles: Annotated[Optional[list[str]], typer.Argument(help="The roles; all of them where none is named.")] = None,
-    directory: Annotated[Optional[Path], typer.Option(help="Where the keys are kept.")] = None,
+    roles: Annotated[list[str] | None, typer.Argument(help="The roles; all of them where none is named.")] = None,
+    directory: Annotated[Path | None, typer.Option(help="Where the keys are kept.")] = None,
 ) -> None:
     """Make a key for each role that has none and add it to the key ring."""
     from switchtower.envelope import Role
@@ -231,8 +194,31 @@ def create_keys(
     console.print("\n".join(made) if made else "every role has a key already")
 
 
+def attach_rooms() -> None:
+    """Add the commands of the rooms that this installation has; the others say where they are to be had."""
+    for point in entry_points(group=GROUP):
+        try:
+            room = point.load()
+        except ModuleNotFoundError as error:
+            room = _elsewhere(point.name, error)
+        if isinstance(room, typer.Typer):
+            app.add_typer(room, name=point.name)
+        else:
+            app.command(point.name)(room)
+
+
+def _elsewhere(name: str, cause: ModuleNotFoundError) -> Callable[[], None]:
+    def missing() -> None:
+        reason = f"`switchtower {name}` needs a checkout of Switchtower or its image, with all extras ({cause})."
+        raise ConfigurationError(reason)
+
+    missing.__doc__ = "(not in this installation: needs a checkout or the image)"
+    return missing
+
+
 def main() -> None:
     """Run the command line; an error of ours is one line that says what to do."""
+    attach_rooms()
     try:
         app()
     except SwitchtowerError as error:

@@ -1,12 +1,12 @@
 """The client of other services: submit jobs, watch them, read results, cancel.
 
-    from switchtower import Client, UserRequest
+from switchtower import Client, UserRequest
 
-    client = Client()
-    job = client.submit(UserRequest(prompt="What is a switch tower?"))
-    for text in client.stream(job):
-        print(text, end="")
-    print(client.result(job, timeout=30).usage)
+client = Client()
+job = client.submit(UserRequest(prompt="What is a switch tower?"))
+for text in client.stream(job):
+    print(text, end="")
+print(client.result(job, timeout=30).usage)
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, Self
 
 from celery import Signature, chain
 from kombu.exceptions import OperationalError
@@ -44,7 +44,9 @@ def block_ms(until: float) -> int:
 class Client:
     """A synchronous client; safe to share between threads, made anew after a fork."""
 
-    def __init__(self, config: Settings | None = None, signer: Signer | None = None, ring: KeyRing | None = None):
+    def __init__(
+        self, config: Settings | None = None, signer: Signer | None = None, ring: KeyRing | None = None
+    ) -> None:
         self.settings = config or settings()
         keys = self.settings.security.keys_directory
         self._signer = signer or Signer.load(keys, Role.CLIENT)
@@ -53,7 +55,7 @@ class Client:
         self.ledger = Ledger(self._redis, self.settings.line)
         self.app = create_app(self.settings)
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

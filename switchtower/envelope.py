@@ -90,7 +90,7 @@ class Signer:
             seed = base64.b64decode(stored["seed"], validate=True)
             return cls(stored["kid"], role, Ed25519PrivateKey.from_private_bytes(seed))
         except FileNotFoundError:
-            raise ConfigurationError(f"no key for the role {role} at {path}: `switchtower keys create {role}`") from None
+            raise ConfigurationError(f"no {role} key at {path}: `switchtower keys create {role}`") from None
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigurationError(f"{path} is not a key file: {error}") from error
 
@@ -196,9 +196,9 @@ def verify(envelope: Envelope, ring: KeyRing) -> None:
         sig = base64.b64decode(envelope.sig, validate=True)
         ring.key(envelope).verify(sig, _signed_bytes(head))
     except (InvalidSignature, binascii.Error):
-        raise ForgedEnvelope() from None
+        raise ForgedEnvelope from None
     if payload_hash(envelope.payload) != envelope.hash:
-        raise TamperedPayload()
+        raise TamperedPayload
 
 
 def admit(envelope: Envelope, ring: KeyRing, wire: str, identity: str, roles: Collection[Role]) -> None:
@@ -216,9 +216,9 @@ def admit(envelope: Envelope, ring: KeyRing, wire: str, identity: str, roles: Co
 def check_time(envelope: Envelope, clock: Callable[[], int] = now_ms) -> None:
     """Raise unless now lies between the envelope's issue and its expiry."""
     if envelope.exp <= clock():
-        raise EnvelopeExpired()
+        raise EnvelopeExpired
     if envelope.iat > clock() + SKEW_MS:
-        raise EnvelopeFromFuture()
+        raise EnvelopeFromFuture
 
 
 def unpack(envelope: Envelope, takes: type[M]) -> M:

@@ -1,40 +1,40 @@
 """Every error that Switchtower raises. A docstring is the default message.
 
-    SwitchtowerError
-    ├── Refusal                     a job or a message that may not pass
-    │   ├── GuardrailRefused
-    │   ├── LockdownActive
-    │   ├── EnvelopeRefused         never executed, acknowledged, counted
-    │   │   ├── MalformedEnvelope
-    │   │   ├── OversizedEnvelope
-    │   │   ├── UnknownVersion
-    │   │   ├── UnknownKey
-    │   │   ├── ForgedEnvelope
-    │   │   ├── TamperedPayload
-    │   │   ├── Retargeted
-    │   │   ├── WrongIdentity
-    │   │   ├── WrongRole
-    │   │   ├── EnvelopeExpired
-    │   │   ├── EnvelopeFromFuture
-    │   │   ├── Replayed
-    │   │   └── InvalidMessage
-    │   └── IdempotencyConflict
-    ├── JobError                    what became of one job
-    │   ├── JobNotFound
-    │   ├── JobFailed
-    │   │   ├── NoCapableModel
-    │   │   ├── ContextOverflow
-    │   │   ├── AdapterError
-    │   │   └── DeliveryCapExceeded
-    │   ├── JobExpired
-    │   ├── JobCancelled
-    │   ├── JobMoved                somebody else has the step now
-    │   ├── ResultTimeout
-    │   └── StreamDiverged
-    ├── RuleError                   a rule pack that may not be loaded
-    ├── ConfigurationError
-    │   └── MissingDependency
-    └── BrokerUnavailable
+SwitchtowerError
+├── Refusal                     a job or a message that may not pass
+│   ├── GuardrailRefused
+│   ├── LockdownActive
+│   ├── EnvelopeRefused         never executed, acknowledged, counted
+│   │   ├── MalformedEnvelope
+│   │   ├── OversizedEnvelope
+│   │   ├── UnknownVersion
+│   │   ├── UnknownKey
+│   │   ├── ForgedEnvelope
+│   │   ├── TamperedPayload
+│   │   ├── Retargeted
+│   │   ├── WrongIdentity
+│   │   ├── WrongRole
+│   │   ├── EnvelopeExpired
+│   │   ├── EnvelopeFromFuture
+│   │   ├── Replayed
+│   │   └── InvalidMessage
+│   └── IdempotencyConflict
+├── JobError                    what became of one job
+│   ├── JobNotFound
+│   ├── JobFailed
+│   │   ├── NoCapableModel
+│   │   ├── ContextOverflow
+│   │   ├── AdapterError
+│   │   └── DeliveryCapExceeded
+│   ├── JobExpired
+│   ├── JobCancelled
+│   ├── JobMoved                somebody else has the step now
+│   ├── ResultTimeout
+│   └── StreamDiverged
+├── RuleError                   a rule pack that may not be loaded
+├── ConfigurationError
+│   └── MissingDependency
+└── BrokerUnavailable
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from switchtower.errors import JobNotFound
 from switchtower.queues import key
 
 
@@ -45,10 +46,15 @@ class Event:
         return str(self.data.get("text", ""))
 
     @classmethod
+    def read_all(cls, streams: Any) -> list[Event]:
+        """From the reply to one XREAD."""
+        return [cls.read(mark, fields) for _, entries in streams for mark, fields in entries]
+
+    @classmethod
     def read(cls, mark: str, fields: dict[str, str]) -> Event:
         """From a Redis stream entry; the time is the entry's own."""
         data = json.loads(fields["e"])
-        return cls(data.pop("kind"), int(mark.split("-")[0]), data, mark)
+        return cls(data.pop("kind"), int(mark.split("-", maxsplit=1)[0]), data, mark)
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,9 @@ class Record:
     route: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, job: str, fields: dict[str, str]) -> Record:
+    def read(cls, job: str, fields: Any) -> Record:
+        if "state" not in fields:
+            raise JobNotFound(f"no job {job}")
         optional = {name: fields.get(name) or None for name in ("parent", "error", "message", "result")}
         return cls(
             job=job,

@@ -14,7 +14,7 @@ from typing import Any
 from redis import Redis
 
 from switchtower import scripts
-from switchtower.errors import IdempotencyConflict, JobCancelled, JobMoved, JobNotFound, LockdownActive
+from switchtower.errors import IdempotencyConflict, JobCancelled, JobMoved, LockdownActive
 from switchtower.jobs import DEAD, DUE, FINISHED, FLAG, Event, Record, State, children_key, events_key, job_key
 from switchtower.messages import Envelope, Message, UserRequest, now_ms
 from switchtower.queues import SCREEN, key
@@ -103,8 +103,10 @@ class Ledger:
         fingerprint = submission.fingerprint if idempotency else ""
         args = [request.job, _flat(fields), look_again, self._time_to_live(fields["deadline"])]
         args += [fingerprint, event, self.line.max_events]
-        return self.submitted(self._run("submit", keys, args, pipeline)) if pipeline is None else self._run(
-            "submit", keys, args, pipeline
+        return (
+            self.submitted(self._run("submit", keys, args, pipeline))
+            if pipeline is None
+            else self._run("submit", keys, args, pipeline)
         )
 
     @staticmethod
@@ -122,15 +124,11 @@ class Ledger:
 
     def record(self, job: str) -> Record:
         """The job's record; raises `JobNotFound`."""
-        fields = self.redis.hgetall(job_key(job))
-        if "state" not in fields:
-            raise JobNotFound(f"no job {job}")
-        return Record.read(job, fields)
+        return Record.read(job, self.redis.hgetall(job_key(job)))
 
     def events(self, job: str, after: str = "0", block_ms: int | None = None) -> list[Event]:
         """The job's events after a mark, waiting up to `block_ms` for the first."""
-        found = self.redis.xread({events_key(job): after}, block=block_ms)
-        return [Event.read(mark, fields) for _, entries in found for mark, fields in entries]
+        return Event.read_all(self.redis.xread({events_key(job): after}, block=block_ms))
 
     def cancel(self, job: str) -> list[str]:
         """Cancel the job and all its children; returns those that were not finished before."""
@@ -140,7 +138,7 @@ class Ledger:
             one = waiting.pop()
             if self.finish(one, State.CANCELLED, error=JobCancelled.__name__, message="cancelled by its owner"):
                 cancelled.append(one)
-            waiting += self.redis.smembers(children_key(one))
+            waiting += map(str, self.redis.smembers(children_key(one)))
         return cancelled
 
     # -- by the worker ------------------------------------------------------------------------
@@ -163,7 +161,7 @@ class Ledger:
         args = [flag, holder, _event(kind, **data), self.line.max_events]
         match self._run("emit", [FLAG, job_key(job), events_key(job)], args):
             case ["halted", _]:
-                raise LockdownActive()
+                raise LockdownActive
             case ["moved", state]:
                 raise JobMoved(f"the job is {state}")
 
@@ -234,4 +232,4 @@ class Ledger:
         """The raw fields that the sweeper decides by; empty for a job that is gone."""
         names = ("state", "station", "lease", "handed", "deadline", "deliveries", "envelope", "canvas")
         values = self.redis.hmget(job_key(job), names)
-        return {name: value for name, value in zip(names, values, strict=True) if value is not None}
+        return {name: str(value) for name, value in zip(names, values, strict=True) if value is not None}

@@ -73,6 +73,8 @@ class Turn(Frozen):
 class UserRequest(Message):
     """A question from outside; the job that it starts bears its id."""
 
+    job: Identity = ""
+
     kind: Literal["user_request"] = "user_request"
     prompt: str = Field(min_length=1)
     history: tuple[Turn, ...] = Field(default=(), max_length=256)
@@ -206,7 +208,7 @@ class IngestReport(Message):
     kind: Literal["ingest_report"] = "ingest_report"
     request: Identity
     stored: int = Field(ge=0)
-    refused: dict[str, str] = {}
+    refused: dict[str, str] = Field(default_factory=dict)
 
 
 class SandboxRequest(Message):
@@ -215,7 +217,7 @@ class SandboxRequest(Message):
     kind: Literal["sandbox_request"] = "sandbox_request"
     isolation: Name
     command: tuple[str, ...] = Field(min_length=1)
-    files: dict[str, str] = {}
+    files: dict[str, str] = Field(default_factory=dict)
     seconds: float = Field(default=30, gt=0, le=3600)
 
 

@@ -56,4 +56,4 @@ class TextCursor:
     @staticmethod
     def _expect(same: bool) -> None:
         if not same:
-            raise StreamDiverged()
+            raise StreamDiverged

@@ -19,11 +19,11 @@ def overview(client: Client) -> Group:
     counts.add_row(str(redis.xlen(FINISHED)), "finished (of late)")
     counts.add_row(str(redis.xlen(DEAD)), "dead letters")
     queues = Table("queue", "waiting", title="queues")
-    for name in QUEUES:
-        queues.add_row(name, str(redis.llen(name)))
+    for queue in QUEUES:
+        queues.add_row(queue, str(redis.llen(queue)))
     refused = Table("error", "messages", title="refused envelopes")
     for name, count in sorted(redis.hgetall(REFUSALS).items()):
-        refused.add_row(name, count)
+        refused.add_row(str(name), str(count))
     return Group(counts, queues, model_table(client), refused)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from pydantic import ValidationError
 from redis import Redis
@@ -30,14 +31,14 @@ class Announcement(Frozen):
 
 def announce(redis: Redis, announcements: Iterable[Announcement]) -> None:
     """Write or renew a worker's announcements."""
-    fields = {f"{one.card.name}@{one.worker}": one.model_dump_json() for one in announcements}
+    fields: dict[Any, Any] = {f"{one.card.name}@{one.worker}": one.model_dump_json() for one in announcements}
     if fields:
         redis.hset(MODELS, mapping=fields)
 
 
 def withdraw(redis: Redis, worker: str) -> None:
     """Remove a worker's announcements: it stops by its own will."""
-    gone = [name for name in redis.hkeys(MODELS) if name.endswith(f"@{worker}")]
+    gone = [name for name in map(str, redis.hkeys(MODELS)) if name.endswith(f"@{worker}")]
     if gone:
         redis.hdel(MODELS, *gone)
 
@@ -46,11 +47,11 @@ def announced(redis: Redis) -> list[Announcement]:
     """Everything announced within a day, alive or not; older and unreadable entries are dropped for good."""
     found: dict[str, Announcement] = {}
     for name, raw in redis.hgetall(MODELS).items():
-        one = _read(raw)
+        one = _read(str(raw))
         if one is None or now_ms() - one.seen > FORGET_MS:
-            redis.hdel(MODELS, name)
+            redis.hdel(MODELS, str(name))
         else:
-            found[name] = one
+            found[str(name)] = one
     return [found[name] for name in sorted(found)]
 
 

@@ -21,7 +21,6 @@ from pydantic_settings import (
 
 from switchtower.errors import ConfigurationError
 
-
 EMBEDDED = "embedded.toml"
 """Written into the home folder by `switchtower up`, so that other commands find the embedded system."""
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
 from switchtower.errors import ConfigurationError
 
-app = typer.Typer()
 
-
-@app.command()
 def run_worker(
     kind: Annotated[str, typer.Argument(help="guardrail, router, gpu or upkeep.")],
-    pool: Annotated[Optional[str], typer.Option(help="threads or prefork; gpu runs on threads only.")] = None,
-    concurrency: Annotated[Optional[int], typer.Option(help="Steps at a time.")] = None,
+    pool: Annotated[str | None, typer.Option(help="threads or prefork; gpu runs on threads only.")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Steps at a time.")] = None,
     level: Annotated[str, typer.Option(help="How much to log.")] = "INFO",
 ) -> None:
     """Run one worker until it is told to stop."""

@@ -17,12 +17,11 @@ from switchtower.settings import Settings
 from tasks.generate import local_generator
 from tasks.review import reviewer
 from tasks.route import router
-from workers.runtime import Runtime
 from tasks.screen import screener
 from tasks.station import Body, install
 from tasks.upkeep import SweepStep
 from workers.boot import assemble
-
+from workers.runtime import Runtime
 
 Bodies = Callable[[Settings, Runtime], dict[str, Body]]
 """Makes the bodies of a worker's stations, once, when it boots."""
@@ -57,9 +56,7 @@ def _guardrail(settings: Settings, runtime: Runtime) -> dict[str, Body]:
 
 
 def _router(settings: Settings, runtime: Runtime) -> dict[str, Body]:
-    pool = Pool(
-        lambda: announced(runtime.ledger.redis), settings.local.heartbeat_s, settings.routing.registry_cache_s
-    )
+    pool = Pool(lambda: announced(runtime.ledger.redis), settings.local.heartbeat_s, settings.routing.registry_cache_s)
     return {ROUTE: router(pool, settings.routing.default_strategy)}
 
 

@@ -11,6 +11,7 @@ message again, as it stands in the ledger.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from celery import Celery, Signature
@@ -26,11 +27,12 @@ class Station:
     """One row of the table: who hands work in, who seals it on, and where it goes next."""
 
     wire: str
-    admits: frozenset[Role]
+    admits: AbstractSet[Role]
     takes: type[Message]
     gives: type[Message]
     seals_as: Role
-    next: str | None = None
+    next: str
+    """Where the outcome goes; `route` decides that itself."""
 
     @property
     def queue(self) -> str:
@@ -46,11 +48,11 @@ GENERATORS = {Provider.LOCAL: GENERATE_LOCAL}
 """Which station runs a provider's models."""
 
 _TABLE = (
-    #       wire            admits                        takes                   gives              seals as        next
-    Station(SCREEN,         frozenset({Role.CLIENT}),     UserRequest,            Screened,          Role.GUARDRAIL, ROUTE),
-    Station(ROUTE,          frozenset({Role.GUARDRAIL}),  Screened[UserRequest],  RoutingDecision,   Role.ROUTER),
-    Station(GENERATE_LOCAL, frozenset({Role.ROUTER}),     RoutingDecision,        Completion,        Role.GPU,       REVIEW),
-    Station(REVIEW,         frozenset({Role.GPU}),        Completion,             JobResult,         Role.GUARDRAIL, RESULT),
+    #       wire            admits            takes                  gives            seals as        next
+    Station(SCREEN,         {Role.CLIENT},    UserRequest,           Screened,        Role.GUARDRAIL, ROUTE),
+    Station(ROUTE,          {Role.GUARDRAIL}, Screened[UserRequest], RoutingDecision, Role.ROUTER,    ""),
+    Station(GENERATE_LOCAL, {Role.ROUTER},    RoutingDecision,       Completion,      Role.GPU,       REVIEW),
+    Station(REVIEW,         {Role.GPU},       Completion,            JobResult,       Role.GUARDRAIL, RESULT),
 )  # fmt: skip
 
 LINE = {station.wire: station for station in _TABLE}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from security.guardrails import Guardrail
 from security.lockdown import engage
 from switchtower.errors import GuardrailRefused
@@ -25,16 +27,15 @@ def screener(guardrail: Guardrail) -> Body:
     return screen
 
 
-def enforce(work: Work[Message], verdict: Verdict) -> None:
+def enforce(work: Work[Any], verdict: Verdict) -> None:
     """Raise `GuardrailRefused` unless the verdict passes; a critical one locks the whole line down first."""
     if verdict.passed:
         return
     rules = ", ".join(finding.rule for finding in verdict.findings)
     critical = verdict.risk is RiskLevel.CRITICAL
     summary = f"{verdict.surface} refused at risk {verdict.risk}: {rules}"[:500]
-    alert = SecurityAlert(
-        source=work.station.wire, verdict=verdict, summary=summary, suggests_lockdown=critical, **work.message.heirloom()
-    )
+    facts = {"source": work.station.wire, "verdict": verdict, "summary": summary, "suggests_lockdown": critical}
+    alert = SecurityAlert(**facts, **work.message.heirloom())
     redis = work.runtime.ledger.redis
     redis.xadd(ALERTS, {"e": alert.model_dump_json()}, maxlen=10_000)
     if critical:

@@ -30,8 +30,8 @@ from switchtower.jobs import State
 from switchtower.messages import Envelope, JobResult, Message, RoutingDecision
 from tasks.admission import report
 from tasks.line import GENERATORS, LINE, Station, identity, rest
-from workers.runtime import Runtime
 from tasks.work import Work
+from workers.runtime import Runtime
 
 logger = get_task_logger(__name__)
 
@@ -89,7 +89,7 @@ class StationTask(Task):  # type: ignore[misc]
                 self._end(envelope.job, "", DeliveryCapExceeded())
             case "busy" | "over" as reason:
                 raise Ignore(reason)
-        raise Replayed()
+        raise Replayed
 
     def _canvas(self) -> str:
         """What a republished message needs to stay a member of its chord; empty for most."""
@@ -114,7 +114,7 @@ class StationTask(Task):  # type: ignore[misc]
             self._end(work.job, work.holder, error)
         except (Ignore, Reject):
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it was, the job must reach a terminal state
             where = "".join(traceback.format_tb(error.__traceback__))
             logger.error("%s in %s of job %s\n%s", type(error).__name__, self.name, work.job, where)
             self._end(work.job, work.holder, JobFailed(f"{type(error).__name__} in {self.name}"))
@@ -132,15 +132,13 @@ class StationTask(Task):  # type: ignore[misc]
     def _following(self, outcome: Message) -> str:
         if isinstance(outcome, RoutingDecision):
             return GENERATORS[outcome.card.provider]
-        assert self.station.next is not None
         return self.station.next
 
     def _deliver(self, work: Work[Any], result: JobResult) -> Any:
-        assert self.station.next is not None
         sealed = work.seal(result, self.station.next, identity(work.job, self.station.next))
         ended = self.runtime.ledger.finish(work.job, State.DONE, work.holder, result=sealed.model_dump_json())
         if not ended:
-            raise JobMoved()
+            raise JobMoved
         return sealed.model_dump()
 
     def _hand_back(self, work: Work[Any], reason: str) -> NoReturn:

@@ -38,11 +38,11 @@ class Work(Generic[M]):
     def check(self) -> None:
         """Raise when the body must stop; cheap enough for every token."""
         if self.runtime.halt.is_set():
-            raise LockdownActive()
+            raise LockdownActive
         if self.lost.is_set():
-            raise JobMoved()
+            raise JobMoved
         if now_ms() >= self.envelope.exp:
-            raise JobExpired()
+            raise JobExpired
 
     def seal(self, outcome: Message, wire: str, identity: str) -> Envelope:
         return self.runtime.signer.seal(outcome, wire, identity, self.envelope.exp)

@@ -21,7 +21,7 @@ from switchtower.connection import connect
 from switchtower.envelope import Role, Signer
 from switchtower.errors import ConfigurationError, MissingDependency
 from switchtower.jobs import FLAG_EPOCH
-from switchtower.settings import EMBEDDED, Settings, load
+from switchtower.settings import EMBEDDED, Settings
 
 
 @contextmanager
@@ -81,7 +81,9 @@ def _alone(folder: Path) -> Iterator[None]:
 def _broker(folder: Path, **overrides: Any) -> Iterator[str]:
     data = folder / "valkey"
     _end_orphan(data)
-    server = server_class()(port=_free_port(), data_dir=data, persist=True, appendonly="yes", appendfsync="everysec", **overrides)
+    server = server_class()(
+        port=_free_port(), data_dir=data, persist=True, appendonly="yes", appendfsync="everysec", **overrides
+    )
     server.start()
     (data / "pid").write_text(str(server._process.pid))
     password = secrets.token_urlsafe(24)

@@ -9,14 +9,14 @@ import threading
 from celery.utils.log import get_logger
 from redis.exceptions import RedisError
 
+from switchtower.messages import now_ms
 from switchtower.models import Capability, ModelCard, Provider
 from switchtower.registry import Announcement, announce, withdraw
-from switchtower.messages import now_ms
 from switchtower.settings import Settings
-from workers.runtime import Runtime
 from workers import base_model
 from workers.adapters import AdapterShelf
 from workers.engine import Engine
+from workers.runtime import Runtime
 
 logger = get_logger(__name__)
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 import logging
 import signal
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 console = Console()
-app = typer.Typer()
 
 
-@app.command()
 def run_up(
-    home: Annotated[Optional[Path], typer.Option(help="Where the embedded system keeps its state.")] = None,
+    home: Annotated[Path | None, typer.Option(help="Where the embedded system keeps its state.")] = None,
     flower: Annotated[bool, typer.Option(help="Run the task monitor too.")] = True,
 ) -> None:
     """Run the whole system on this machine, broker included, until Ctrl-C."""

@@ -38,7 +38,7 @@ class Watch(threading.Thread):
                 self._ended.wait(self._every_s)
 
     def _follow(self) -> None:
-        with self._redis.pubsub(ignore_subscribe_messages=True) as push:
+        with self._redis.pubsub(ignore_subscribe_messages=True) as push:  # type: ignore[no-untyped-call]
             push.subscribe(FLAG_CHANNEL)
             while not self._ended.is_set():
                 self.read()
@@ -46,7 +46,7 @@ class Watch(threading.Thread):
 
     def read(self) -> None:
         """Read the flag once and set the stop byte."""
-        self._halt.saw(self._flag.accept(self._redis.get(FLAG)))
+        self._halt.saw(self._flag.accept(str(self._redis.get(FLAG) or "")))
 
     def end(self) -> None:
         self._ended.set()

@@ -57,6 +57,7 @@ class AsyncClient:
         """Everything that happens to the job, from the beginning to its end; raises `ResultTimeout`."""
         until = time.monotonic() + timeout if timeout is not None else float("inf")
         after = "0"
+        await self.status(job)
         while True:
             for event in await self._read(job, after, block_ms(until)):
                 after = event.mark

@@ -162,16 +162,6 @@ def cancel(job: str) -> None:
     console.print(f"cancelled {len(cancelled)} job(s)" if cancelled else "it had ended already")
 
 
-@app.command()
-def models() -> None:
-    """List the models that workers have announced."""
-    from switchtower.client import Client
-    from switchtower.overview import model_table
-
-    with Client() as client:
-        console.print(model_table(client))
-
-
 keys = typer.Typer(no_args_is_help=True, help="Make and list the keys that seal messages.")
 app.add_typer(keys, name="keys")
 

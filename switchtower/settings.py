@@ -66,7 +66,7 @@ class Local(_Tier):
     """The local model and its adapters."""
 
     base_model_path: Path | None = Field(default=None, description="a model folder; the built-in model where unset")
-    adapter_directory: Path = Path("adapters")
+    adapter_directory: Path | None = Field(default=None, description="the shipped adapters where unset")
     cache_directory: Path = Field(default_factory=lambda: user_cache_path("switchtower"))
     max_concurrent_adapters: int = Field(default=8, gt=0)
     gpu_layers: int = Field(default=-1, ge=-1, description="-1 puts all layers on the GPU where there is one")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from pathlib import Path
 
 from celery.utils.log import get_logger
 from redis.exceptions import RedisError
@@ -18,6 +19,8 @@ from workers.adapters import AdapterShelf
 from workers.engine import Engine
 from workers.runtime import Runtime
 
+SHIPPED = Path(__file__).resolve().parent.parent / "adapters"
+
 logger = get_logger(__name__)
 
 
@@ -27,7 +30,7 @@ class LocalModel:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         base = base_model.load(settings.local.cache_directory)
-        self.shelf = AdapterShelf(settings.local.adapter_directory)
+        self.shelf = AdapterShelf(settings.local.adapter_directory or SHIPPED)
         self.engine = Engine(base, self.shelf)
         self._base = base.name
         self._worker = f"{socket.gethostname()}/{os.getpid()}"

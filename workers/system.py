@@ -68,7 +68,8 @@ def wait_ready(settings: Settings, supervisor: Supervisor, kinds: Sequence[str])
             for name, process in supervisor.processes.items():
                 if process.poll() is not None:
                     log = settings.home / "logs" / f"{name}.log"
-                    raise ConfigurationError(f"{name} ended with {process.returncode}; its log is {log}")
+                    last = "".join(log.read_text().splitlines(keepends=True)[-5:])
+                    raise ConfigurationError(f"{name} ended with {process.returncode}; the end of {log}:\n{last}")
             if time.monotonic() > until:
                 raise ConfigurationError(f"not ready within {_READY_S} s; the logs are in {settings.home / 'logs'}")
             time.sleep(0.1)

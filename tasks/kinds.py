@@ -21,6 +21,7 @@ from tasks.screen import screener
 from tasks.station import Body, install
 from tasks.upkeep import SweepStep
 from workers.boot import assemble
+from workers.bootsteps import EventStep
 from workers.runtime import Runtime
 
 Bodies = Callable[[Settings, Runtime], dict[str, Body]]
@@ -82,5 +83,6 @@ KINDS = {
 def build(kind: Kind, settings: Settings, bodies: Bodies | None = None) -> Celery:
     """The Celery app of a kind of worker with its stations; `bodies` stand in for the kind's own."""
     app, runtime = assemble(kind.name, kind.role, settings)
+    app.steps["consumer"].add(EventStep)
     install(app, runtime, (bodies or kind.bodies)(settings, runtime))
     return app

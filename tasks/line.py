@@ -61,6 +61,10 @@ _CHAIN = (SCREEN, ROUTE, REVIEW)
 """The Celery chain; the generators are not in it because `route` is replaced by one of them."""
 
 
+SEALED = "(<sealed>,)"
+"""What Celery shows in an envelope's place; without it, it would write the envelope into the headers again."""
+
+
 def identity(job: str, wire: str) -> str:
     """The Celery message id of a job's message to a station (or of its result)."""
     return step_id(job, LINE[wire].slot if wire in LINE else wire)
@@ -75,4 +79,5 @@ def stations_of(queues: Iterable[str]) -> list[Station]:
 def rest(app: Celery, job: str, wire: str) -> list[Signature]:
     """The signatures that follow a station in the chain."""
     place = _CHAIN.index(LINE[wire].slot)
-    return [app.signature(name, task_id=step_id(job, name)) for name in _CHAIN[place + 1 :]]
+    shown = {"argsrepr": SEALED, "kwargsrepr": "{}"}
+    return [app.signature(name, task_id=step_id(job, name), **shown) for name in _CHAIN[place + 1 :]]

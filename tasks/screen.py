@@ -34,8 +34,13 @@ def enforce(work: Work[Any], verdict: Verdict) -> None:
     rules = ", ".join(finding.rule for finding in verdict.findings)
     critical = verdict.risk is RiskLevel.CRITICAL
     summary = f"{verdict.surface} refused at risk {verdict.risk}: {rules}"[:500]
-    facts = {"source": work.station.wire, "verdict": verdict, "summary": summary, "suggests_lockdown": critical}
-    alert = SecurityAlert(**facts, **work.message.heirloom())
+    alert = SecurityAlert(
+        source=work.station.wire,
+        verdict=verdict,
+        summary=summary,
+        suggests_lockdown=critical,
+        **work.message.heirloom(),
+    )
     redis = work.runtime.ledger.redis
     redis.xadd(ALERTS, {"e": alert.model_dump_json()}, maxlen=10_000)
     if critical:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -100,9 +100,9 @@ class _Demo:
             if time.monotonic() > self._until:
                 raise ResultTimeout("the demo has not finished in time; the logs tell why")
             streams = {events_key(job): mark for job, mark in self._marks.items()}
-            found = self._client.ledger.redis.xread(streams, block=100)  # type: ignore[arg-type]
+            found: Any = self._client.ledger.redis.xread(cast(Any, streams), block=100)
             for name, entries in found:
-                job = str(name).split(":")[2]
+                job = name.split(":")[2]
                 for mark, fields in entries:
                     self._feed(job, Event.read(mark, fields))
             if self._live:

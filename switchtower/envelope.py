@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from switchtower.errors import (
     ConfigurationError,
@@ -194,6 +195,8 @@ def verify(envelope: Envelope, ring: KeyRing) -> None:
     head = envelope.model_dump(exclude={"payload", "sig"})
     try:
         sig = base64.b64decode(envelope.sig, validate=True)
+        if base64.b64encode(sig).decode() != envelope.sig:
+            raise ForgedEnvelope  # the last letter has spare bits; one signature has one spelling
         ring.key(envelope).verify(sig, _signed_bytes(head))
     except (InvalidSignature, binascii.Error):
         raise ForgedEnvelope from None
@@ -204,13 +207,18 @@ def verify(envelope: Envelope, ring: KeyRing) -> None:
 def admit(envelope: Envelope, ring: KeyRing, wire: str, identity: str, roles: Collection[Role]) -> None:
     """Raise unless the envelope is genuine, addressed to this task and id, in time, from one of the roles."""
     verify(envelope, ring)
+    check_address(envelope, wire, identity, roles)
+    check_time(envelope)
+
+
+def check_address(envelope: Envelope, wire: str, identity: str, roles: Collection[Role]) -> None:
+    """Raise unless the envelope is for this task and id, from one of the roles."""
     if envelope.wire != wire:
         raise Retargeted(f"sealed for {envelope.wire}, delivered to {wire}")
     if envelope.id != identity:
         raise WrongIdentity(f"sealed for message {envelope.id}, delivered as {identity[:64]}")
     if envelope.role not in roles:
         raise WrongRole(f"{envelope.role} may not hand work to {wire}")
-    check_time(envelope)
 
 
 def check_time(envelope: Envelope, clock: Callable[[], int] = now_ms) -> None:
@@ -241,4 +249,10 @@ def _refused(error: ValidationError) -> InvalidMessage | UnknownVersion:
 def _without_values(error: ValidationError) -> str:
     """Where and why, without what: an error's text may be logged, the payload may not."""
     details = error.errors(include_input=False, include_url=False, include_context=False)
-    return "; ".join(f"{'.'.join(map(str, detail['loc'])) or 'payload'}: {detail['type']}" for detail in details[:5])
+    return "; ".join(f"{_place(detail)}: {detail['type']}" for detail in details[:5])
+
+
+def _place(detail: ErrorDetails) -> str:
+    """The path to a field; an unknown field's name is the sender's text and is left out."""
+    known = detail["loc"][:-1] if detail["type"] == "extra_forbidden" else detail["loc"]
+    return ".".join(map(str, known)) or "payload"

@@ -156,6 +156,10 @@ class Ledger:
         answer = self._run("claim", [FLAG, job_key(job), events_key(job), DUE], args)
         return Claim(answer[0], str(answer[1]) if len(answer) > 1 else "")
 
+    def expects(self, envelope: Envelope) -> bool:
+        """Whether this very envelope is the one that the job's step waits for."""
+        return bool(self.redis.hget(job_key(envelope.job), "nonce") == envelope.nonce)
+
     def emit(self, job: str, holder: str, flag: str, kind: str, **data: Any) -> None:
         """Publish progress; raises `LockdownActive` or `JobMoved` when the holder must stop."""
         args = [flag, holder, _event(kind, **data), self.line.max_events]

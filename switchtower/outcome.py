@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 
 from switchtower import errors
-from switchtower.envelope import KeyRing, Role, parse, unpack, verify
-from switchtower.errors import JobCancelled, JobExpired, JobFailed, StreamDiverged, SwitchtowerError, WrongRole
+from switchtower.envelope import KeyRing, Role, check_address, parse, unpack, verify
+from switchtower.errors import JobCancelled, JobExpired, JobFailed, StreamDiverged, SwitchtowerError
 from switchtower.jobs import Event, Record, State
 from switchtower.messages import JobResult
+from switchtower.queues import RESULT, step_id
 
 _ENDINGS: dict[State, type[SwitchtowerError]] = {
     State.REFUSED: errors.GuardrailRefused,
@@ -23,8 +24,7 @@ def outcome(record: Record, ring: KeyRing, limit: int) -> JobResult:
     if record.state is State.DONE:
         envelope = parse(json.loads(record.result or "null"), 4 * limit)
         verify(envelope, ring)
-        if envelope.role != Role.GUARDRAIL:
-            raise WrongRole("a result is good only with a guardrail's seal")
+        check_address(envelope, RESULT, step_id(record.job, RESULT), {Role.GUARDRAIL})
         return unpack(envelope, JobResult)
     named = getattr(errors, record.error or "", None)
     default = _ENDINGS[record.state]

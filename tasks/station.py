@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from celery import Celery, Signature, Task
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 from celery.utils.log import get_task_logger
+from kombu.exceptions import OperationalError
 from redis.exceptions import ConnectionError as BrokerLost
 from redis.exceptions import TimeoutError as BrokerSilent
 
@@ -19,6 +20,8 @@ from switchtower.errors import (
     DeliveryCapExceeded,
     EnvelopeRefused,
     GuardrailRefused,
+    InvalidMessage,
+    JobCancelled,
     JobExpired,
     JobFailed,
     JobMoved,
@@ -67,6 +70,13 @@ class StationTask(Task):  # type: ignore[misc]
         try:
             message = unpack(envelope, self.station.takes)
             self._claim(envelope, holder, message)
+        except InvalidMessage as refusal:
+            report(self.runtime, self.name, refusal)
+            if self.runtime.ledger.expects(
+                envelope
+            ):  # the sender's own mistake: the job must not wait for its deadline
+                self._end(envelope.job, "", refusal)
+            raise Ignore(type(refusal).__name__) from None
         except EnvelopeRefused as refusal:
             report(self.runtime, self.name, refusal)
             raise Ignore(type(refusal).__name__) from None
@@ -78,7 +88,8 @@ class StationTask(Task):  # type: ignore[misc]
 
     def _claim(self, envelope: Envelope, holder: str, message: Message) -> None:
         fresh = message if self.name == next(iter(LINE)) else None
-        match self.runtime.claim(envelope, holder, fresh, self._canvas()).answer:
+        claim = self.runtime.claim(envelope, holder, fresh, self._canvas())
+        match claim.answer:
             case "ok":
                 return
             case "halted":
@@ -87,8 +98,10 @@ class StationTask(Task):  # type: ignore[misc]
                 self._end(envelope.job, "", JobExpired())
             case "capped":
                 self._end(envelope.job, "", DeliveryCapExceeded())
-            case "busy" | "over" as reason:
-                raise Ignore(reason)
+            case "over":
+                self._leave(claim.detail)
+            case "busy":
+                raise Ignore("another worker has this step")
         raise Replayed
 
     def _canvas(self) -> str:
@@ -106,10 +119,10 @@ class StationTask(Task):  # type: ignore[misc]
             with self.runtime.keeper.keeping(work.job, work.holder) as work.lost:
                 outcome = self.body(work)
             return self._hand_on(work, outcome)
-        except (LockdownActive, SoftTimeLimitExceeded, BrokerLost, BrokerSilent) as stop:
+        except (LockdownActive, SoftTimeLimitExceeded, BrokerLost, BrokerSilent, OperationalError) as stop:
             self._hand_back(work, type(stop).__name__)
-        except JobMoved as moved:
-            raise Ignore(str(moved)) from None
+        except JobMoved:
+            self._leave(self.runtime.ledger.record(work.job).state)
         except SwitchtowerError as error:
             self._end(work.job, work.holder, error)
         except (Ignore, Reject):
@@ -126,7 +139,9 @@ class StationTask(Task):  # type: ignore[misc]
         sealed = work.seal(outcome, following, identity(work.job, following))
         self.runtime.ledger.advance(work.job, work.holder, sealed, **work.facts)
         if isinstance(outcome, RoutingDecision):
-            self._give_place(self.app.signature(following, args=[sealed.model_dump()], argsrepr=SEALED, kwargsrepr="{}"))
+            self._give_place(
+                self.app.signature(following, args=[sealed.model_dump()], argsrepr=SEALED, kwargsrepr="{}")
+            )
             return None
         return sealed.model_dump()
 
@@ -161,6 +176,13 @@ class StationTask(Task):  # type: ignore[misc]
         except (BrokerLost, BrokerSilent):
             logger.warning("job %s could not be handed back; its lease will run out", work.job)
         raise Reject(reason, requeue=True)
+
+    @staticmethod
+    def _leave(state: str) -> NoReturn:
+        """Stop working on a job that ended or that somebody else has; a cancelled one fails for Celery too."""
+        if state == State.CANCELLED:
+            raise JobCancelled
+        raise Ignore(f"the job is {state}")
 
     def _end(self, job: str, holder: str, error: SwitchtowerError) -> NoReturn:
         state = next((state for kind, state in _ENDINGS if isinstance(error, kind)), State.FAILED)

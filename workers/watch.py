@@ -38,7 +38,7 @@ class Watch(threading.Thread):
                 self._ended.wait(self._every_s)
 
     def _follow(self) -> None:
-        with self._redis.pubsub(ignore_subscribe_messages=True) as push:  # type: ignore[no-untyped-call]
+        with self._redis.pubsub(ignore_subscribe_messages=True) as push:
             push.subscribe(FLAG_CHANNEL)
             while not self._ended.is_set():
                 self.read()

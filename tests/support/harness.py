@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ class Harness:
     settings: Settings
     supervisor: Supervisor
     _clients: list[Client] = field(default_factory=list)
+    _brokers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def redis(self) -> Redis:
@@ -66,6 +68,32 @@ class Harness:
         process.wait()
         self.supervisor.respawn(name)
 
+    def durable(self) -> None:
+        """Let the broker write every change to its disk before it answers, also after a restart."""
+        self.redis.config_set("appendfsync", "always")
+        self.redis.config_rewrite()
+
+    def crash_broker(self) -> None:
+        """SIGKILL the broker and start it again on the same port and data."""
+        data = self.settings.home / "valkey"
+        pid = int((data / "pid").read_text())
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        with (data / "valkey.log").open("ab") as log:
+            again = subprocess.Popen([command, data / "valkey.conf"], cwd=data, stdout=log, stderr=log)
+        self._brokers.append(again)
+        (data / "pid").write_text(str(again.pid))
+
+    def end(self) -> None:
+        """Stop the workers, then the clients, then a broker that was started again."""
+        self.supervisor.stop()
+        for client in self._clients:
+            client.close()
+        for process in self._brokers:
+            process.terminate()
+            process.wait(10)
+
     def logs(self) -> str:
         """What all processes wrote; for the message of a failing test."""
         folder = self.settings.home / "logs"
@@ -82,9 +110,7 @@ def harness(home: Path, line: Line = LINE) -> Iterator[Harness]:
         try:
             yield made
         finally:
-            made.supervisor.stop()
-            for client in made._clients:
-                client.close()
+            made.end()
 
 
 def redis_of(settings: Settings) -> Redis:

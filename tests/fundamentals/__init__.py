@@ -1,0 +1,1 @@
+"""A tutorial that runs: read the files in the order of their numbers."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from celery.utils.log import get_task_logger
+from celery.utils.log import get_logger
 from celery.worker.request import Request
 from celery.worker.strategy import default
 from redis.exceptions import RedisError
@@ -19,7 +19,7 @@ from switchtower.jobs import ALERTS, REFUSALS
 from switchtower.messages import SecurityAlert, new_identity
 from workers.runtime import Runtime
 
-logger = get_task_logger(__name__)
+logger = get_logger(__name__)
 
 
 class SealedRequest(Request):  # type: ignore[misc]

@@ -8,7 +8,7 @@ import threading
 from typing import Any
 
 from celery import Celery, bootsteps
-from celery.utils.log import get_task_logger
+from celery.utils.log import get_logger
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
@@ -20,7 +20,7 @@ from switchtower.queues import QUEUE_OF, key
 from workers.bootsteps import HaltStep
 from workers.runtime import Runtime
 
-logger = get_task_logger(__name__)
+logger = get_logger(__name__)
 
 SWEEPING = key("sweeping")
 

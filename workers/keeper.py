@@ -6,12 +6,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from celery.utils.log import get_task_logger
+from celery.utils.log import get_logger
 from redis.exceptions import RedisError
 
 from switchtower.ledger import Ledger
 
-logger = get_task_logger(__name__)
+logger = get_logger(__name__)
 
 
 class Keeper:

@@ -12,12 +12,20 @@ class Halt:
 
     def __init__(self, stale_s: float) -> None:
         self._stale_s = stale_s
-        self._shared = RawArray(c_double, 2)  # whether open, and when that was last read (monotonic, host-wide)
+        self._shared = RawArray(c_double, 3)  # open? read when (monotonic, host-wide)? stopping?
 
     def saw(self, is_open: bool) -> None:
         """Record what the flag said just now."""
         self._shared[1] = time.monotonic()
         self._shared[0] = float(is_open)
+
+    def stop(self) -> None:
+        """This worker is shutting down: what still runs is to be handed back."""
+        self._shared[2] = 1.0
+
+    @property
+    def stopping(self) -> bool:
+        return bool(self._shared[2] == 1.0)
 
     def is_set(self) -> bool:
         return self._shared[0] != 1.0 or time.monotonic() - self._shared[1] > self._stale_s

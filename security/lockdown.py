@@ -46,7 +46,8 @@ class Flag:
 
     def __init__(self, ring: KeyRing) -> None:
         self._ring = ring
-        self._epoch = 0
+        self._open_at = 0
+        self._lowest = 0
         self.verified = ""
 
     def accept(self, raw: str | None) -> bool:
@@ -54,10 +55,14 @@ class Flag:
         if raw and raw == self.verified:
             return True
         opening = self._opening(raw)
-        if opening is None or opening.epoch < self._epoch:
+        if opening is None or opening.epoch < self._lowest:
+            # What was open and is locked now takes a later opening: the last one may have been copied.
+            if self.verified:
+                self._lowest = self._open_at + 1
             self.verified = ""
             return False
-        self._epoch, self.verified = opening.epoch, raw or ""
+        self._lowest = self._open_at = opening.epoch
+        self.verified = raw or ""
         return True
 
     def _opening(self, raw: str | None) -> Opening | None:
@@ -97,7 +102,8 @@ def engage(redis: Redis, reason: str, by: str) -> int:
 
 def release(redis: Redis, operator: Signer, reason: str) -> int:
     """Open the line in the operator's name; raises `LockdownActive` where somebody locked it meanwhile."""
-    epoch = int(redis.get(FLAG_EPOCH) or 0) + 1
+    # A clock's time, so that the epoch goes on rising even where the broker has lost its data.
+    epoch = max(int(redis.get(FLAG_EPOCH) or 0) + 1, now_ms())
     identity = new_identity()
     opening = Opening(job=identity, user=operator.kid, epoch=epoch, reason=reason)
     envelope = operator.seal(opening, LOCKDOWN, identity, now_ms() + _STANDING_MS)

@@ -162,6 +162,16 @@ def cancel(job: str) -> None:
     console.print(f"cancelled {len(cancelled)} job(s)" if cancelled else "it had ended already")
 
 
+@app.command()
+def dead(count: Annotated[int, typer.Option(help="How many.")] = 20) -> None:
+    """List the latest jobs that failed for good, and why."""
+    from switchtower.client import Client
+    from switchtower.overview import dead_letters
+
+    with Client() as client:
+        console.print(dead_letters(client, count))
+
+
 keys = typer.Typer(no_args_is_help=True, help="Make and list the keys that seal messages.")
 app.add_typer(keys, name="keys")
 
@@ -170,6 +180,7 @@ app.add_typer(keys, name="keys")
 def create_keys(
     roles: Annotated[list[str] | None, typer.Argument(help="The roles; all of them where none is named.")] = None,
     directory: Annotated[Path | None, typer.Option(help="Where the keys are kept.")] = None,
+    ring: Annotated[Path | None, typer.Option(help="The folder of the ring to join, for another client's key.")] = None,
 ) -> None:
     """Make a key for each role that has none and add it to the key ring."""
     from switchtower.envelope import Role
@@ -178,7 +189,7 @@ def create_keys(
 
     where = directory or settings().security.keys_directory
     try:
-        made = create(where, [Role(role) for role in roles] if roles else tuple(Role))
+        made = create(where, [Role(role) for role in roles] if roles else tuple(Role), ring)
     except ValueError:
         raise typer.BadParameter(f"the roles are {', '.join(Role)}") from None
     console.print("\n".join(made) if made else "every role has a key already")

@@ -29,6 +29,7 @@ SwitchtowerError
 │   ├── JobExpired
 │   ├── JobCancelled
 │   ├── JobMoved                somebody else has the step now
+│   ├── WorkerStopping
 │   ├── ResultTimeout
 │   └── StreamDiverged
 ├── RuleError                   a rule pack that may not be loaded
@@ -196,6 +197,12 @@ class JobMoved(JobError):
     """The step is no longer this worker's: it ended, or another worker has taken it over."""
 
     status = 409
+
+
+class WorkerStopping(JobError):
+    """The worker is stopping and hands its step back."""
+
+    status = 503
 
 
 class ResultTimeout(JobError):

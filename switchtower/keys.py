@@ -8,13 +8,17 @@ from pathlib import Path
 from switchtower.envelope import RING, KeyRing, Role, Signer
 
 
-def create(directory: Path, roles: Iterable[Role] = tuple(Role)) -> list[str]:
-    """Make a key for each role that has none here and add it to the ring; returns the new key ids."""
-    ring = KeyRing.load(directory) if (directory / RING).exists() else KeyRing({})
+def create(directory: Path, roles: Iterable[Role] = tuple(Role), ring_directory: Path | None = None) -> list[str]:
+    """Make a key for each role that has none in the directory and add it to the ring; returns the new key ids.
+
+    A second client gets a directory of its own and joins the deployment's ring.
+    """
+    shared = ring_directory or directory
+    ring = KeyRing.load(shared) if (shared / RING).exists() else KeyRing({})
     made = [Signer.create(role) for role in roles if not (directory / f"{role}.key").exists()]
     for signer in made:
         signer.save(directory)
         ring.add(signer)
     if made:
-        ring.save(directory)
+        ring.save(shared)
     return [signer.kid for signer in made]

@@ -14,6 +14,7 @@ from typing import Any
 from redis import Redis
 
 from switchtower import scripts
+from switchtower.envelope import payload_hash
 from switchtower.errors import IdempotencyConflict, JobCancelled, JobMoved, LockdownActive
 from switchtower.jobs import DEAD, DUE, FINISHED, FLAG, Event, Record, State, children_key, events_key, job_key
 from switchtower.messages import Envelope, Message, UserRequest, now_ms
@@ -45,10 +46,10 @@ class Submission:
     def fingerprint(self) -> str:
         """What must be the same when the idempotency key is used again."""
         body = self.request.model_dump(mode="json", exclude={"id", "job", "created", "deadline", "trace"})
-        return json.dumps(body, sort_keys=True)
+        return payload_hash(json.dumps(body, sort_keys=True))
 
 
-def record_of(message: Message, envelope: Envelope) -> dict[str, Any]:
+def record_of(message: Message, envelope: Envelope, line: Line) -> dict[str, Any]:
     """The ledger fields of a job that enters the line."""
     return {
         "state": State.QUEUED,
@@ -59,7 +60,7 @@ def record_of(message: Message, envelope: Envelope) -> dict[str, Any]:
         "deliveries": 0,
         "handed": now_ms(),
         "created": message.created,
-        "deadline": min(envelope.exp, message.deadline or envelope.exp),
+        "deadline": min(envelope.exp, message.deadline or envelope.exp, now_ms() + line.max_deadline_s * 1000),
         "tenant": message.tenant,
         "user": message.user,
         "parent": message.parent or "",
@@ -93,11 +94,12 @@ class Ledger:
         Raises `IdempotencyConflict`, and `JobCancelled` where the parent job has ended.
         """
         request, idempotency = submission.request, submission.idempotency
-        known = key("idempotency", request.tenant, idempotency) if idempotency else ""
+        # No tenant's name holds a bar, so that no tenant can name a key of another.
+        known = key("idempotency", f"{request.tenant}|{idempotency}") if idempotency else ""
         parent = request.parent or ""
         keys = [job_key(request.job), events_key(request.job), DUE, known]
         keys += [job_key(parent), children_key(parent)] if parent else ["", ""]
-        fields = record_of(request, submission.envelope)
+        fields = record_of(request, submission.envelope, self.line)
         event = _event("state", state=State.QUEUED, station=SCREEN)
         look_again = now_ms() + int(self.line.grace_s * 1000)
         fingerprint = submission.fingerprint if idempotency else ""
@@ -148,7 +150,7 @@ class Ledger:
     ) -> Claim:
         """Ask for a step; `fresh` is the request of a job that may not be in the ledger yet."""
         job = envelope.job
-        fields = record_of(fresh, envelope) if fresh else {}
+        fields = record_of(fresh, envelope, self.line) if fresh else {}
         time_to_live = self._time_to_live(fields["deadline"]) if fresh else self.line.retention_s
         args = [flag, job, envelope.wire, envelope.nonce, holder, int(self.line.lease_s * 1000)]
         args += [self.line.max_deliveries, _flat(fields) if fresh else "", time_to_live]

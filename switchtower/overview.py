@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from rich.console import Group
 from rich.table import Table
 
 from switchtower.client import Client
-from switchtower.jobs import DEAD, DUE, FINISHED, REFUSALS
+from switchtower.jobs import DEAD, DUE, FINISHED, REFUSALS, Event
 from switchtower.queues import QUEUES
 from switchtower.registry import announced
 
@@ -25,6 +27,15 @@ def overview(client: Client) -> Group:
     for name, count in sorted(redis.hgetall(REFUSALS).items()):
         refused.add_row(str(name), str(count))
     return Group(counts, queues, model_table(client), refused)
+
+
+def dead_letters(client: Client, count: int) -> Table:
+    """The latest jobs that failed for good, and why."""
+    table = Table("when", "job", "error", "what to know", title="dead letters")
+    for event in Event.read_all([("", client.ledger.redis.xrevrange(DEAD, count=count))]):
+        when = datetime.fromtimestamp(event.at / 1000, UTC).isoformat(timespec="seconds")
+        table.add_row(when, *(str(event.data.get(name, "")) for name in ("job", "error", "message")))
+    return table
 
 
 def model_table(client: Client) -> Table:

@@ -36,6 +36,10 @@ class SealedRequest(Request):  # type: ignore[misc]
         envelope = parse(self._args[0], runtime.settings.security.max_envelope_bytes)
         admit(envelope, runtime.ring, station.wire, str(self.id), station.admits)
 
+    def info(self, safe: bool = False) -> dict[str, Any]:
+        """What `inspect` may tell of this request: never its payload, whatever was asked."""
+        return dict(super().info(safe=True))
+
 
 def strategy(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..., Any]:
     """Celery's default strategy behind the door."""

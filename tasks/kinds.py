@@ -83,6 +83,7 @@ KINDS = {
 def build(kind: Kind, settings: Settings, bodies: Bodies | None = None) -> Celery:
     """The Celery app of a kind of worker with its stations; `bodies` stand in for the kind's own."""
     app, runtime = assemble(kind.name, kind.role, settings)
+    app.conf.worker_consumer = "tasks.consumer:DiscreetConsumer"
     app.steps["consumer"].add(EventStep)
     install(app, runtime, (bodies or kind.bodies)(settings, runtime))
     return app

@@ -28,6 +28,7 @@ from switchtower.errors import (
     LockdownActive,
     Replayed,
     SwitchtowerError,
+    WorkerStopping,
 )
 from switchtower.jobs import State
 from switchtower.messages import Envelope, JobResult, Message, RoutingDecision
@@ -40,6 +41,7 @@ logger = get_task_logger(__name__)
 
 Body = Callable[[Work[Any]], Message]
 
+_STOPS = (LockdownActive, WorkerStopping)
 _ENDINGS: tuple[tuple[type[SwitchtowerError], State], ...] = (
     (GuardrailRefused, State.REFUSED),
     (JobExpired, State.EXPIRED),
@@ -119,7 +121,7 @@ class StationTask(Task):  # type: ignore[misc]
             with self.runtime.keeper.keeping(work.job, work.holder) as work.lost:
                 outcome = self.body(work)
             return self._hand_on(work, outcome)
-        except (LockdownActive, SoftTimeLimitExceeded, BrokerLost, BrokerSilent, OperationalError) as stop:
+        except (*_STOPS, SoftTimeLimitExceeded, BrokerLost, BrokerSilent, OperationalError) as stop:
             self._hand_back(work, type(stop).__name__)
         except JobMoved:
             self._leave(self.runtime.ledger.record(work.job).state)

@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from switchtower.errors import JobExpired, JobMoved, LockdownActive
+from switchtower.errors import JobExpired, JobMoved, LockdownActive, WorkerStopping
 from switchtower.messages import Envelope, Message, now_ms
 from tasks.line import Station
 from workers.runtime import Runtime
@@ -37,6 +37,8 @@ class Work(Generic[M]):
 
     def check(self) -> None:
         """Raise when the body must stop; cheap enough for every token."""
+        if self.runtime.halt.stopping:
+            raise WorkerStopping
         if self.runtime.halt.is_set():
             raise LockdownActive
         if self.lost.is_set():

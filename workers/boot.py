@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from switchtower.envelope import Role
 from switchtower.errors import ConfigurationError
 from switchtower.settings import Settings
 from workers.bootsteps import HaltStep
+from workers.logs import calm
 from workers.runtime import Runtime
+from workers.shutdown import OrderlyWorker
 
 
 def check_rooms() -> None:
@@ -32,12 +35,14 @@ def assemble(name: str, role: Role | None, settings: Settings) -> tuple[Celery, 
     app = create_app(settings, name)
     runtime = Runtime(app, settings, role)
     app.runtime = runtime
+    app.Worker = partial(OrderlyWorker, app=app)
     app.steps["consumer"].add(HaltStep)
     return app, runtime
 
 
 def serve(app: Celery, name: str, queues: Sequence[str], pool: str, concurrency: int, level: str = "INFO") -> None:
     """Run the worker until it is told to stop."""
+    calm()
     app.worker_main(
         [
             "worker",

@@ -30,13 +30,15 @@ class Supervisor:
         self._logs = logs
         self._environment = {**_CALM, **os.environ, **environment(settings), **(extra or {})}
         self._commands: dict[str, list[str]] = {}
+        self._secrets: dict[str, dict[str, str]] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._stopping = threading.Event()
         logs.mkdir(parents=True, exist_ok=True)
 
-    def start(self, name: str, *command: str) -> None:
-        """Start a process under a name; its output goes to `<name>.log`."""
+    def start(self, name: str, *command: str, **secrets: str) -> None:
+        """Start a process under a name; its output goes to `<name>.log`, secrets into its environment only."""
         self._commands[name] = list(command) or worker_command(name)
+        self._secrets[name] = secrets
         self.respawn(name)
 
     def respawn(self, name: str) -> None:
@@ -47,7 +49,7 @@ class Supervisor:
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
-                env=self._environment | {"SWITCHTOWER_PARENT": str(os.getpid())},
+                env=self._environment | self._secrets[name] | {"SWITCHTOWER_PARENT": str(os.getpid())},
                 start_new_session=True,
             )
 

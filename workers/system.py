@@ -89,10 +89,10 @@ def _start_flower(supervisor: Supervisor, settings: Settings) -> str:
         sys.executable,
         "-m",
         "celery",
-        f"--broker={settings.broker.url}",
         "flower",
         "--address=127.0.0.1",
         f"--port={flower.port}",
-        f"--basic-auth={flower.user}:{password}",
+        CELERY_BROKER_URL=settings.broker.url,
+        FLOWER_BASIC_AUTH=f"{flower.user}:{password}",
     )
     return f"http://{flower.user}:{password}@127.0.0.1:{flower.port}/"

@@ -1,0 +1,53 @@
+"""The consumer of a worker: what is no task of ours is dropped and counted, and its body stays out of the log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from celery.utils.log import get_logger
+from celery.worker.consumer import Consumer
+
+from switchtower.errors import EnvelopeRefused, MalformedEnvelope, Retargeted
+from tasks.admission import report
+
+logger = get_logger(__name__)
+
+
+class DiscreetConsumer(Consumer):  # type: ignore[misc]
+    """Acknowledges what it cannot take.
+
+    Celery's own would write the body into the log; and at a header of the wrong type it would end the
+    worker and give the message back, so that the next worker ends too.
+    """
+
+    def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
+        handle = super().create_task_handler(*args, **options)
+
+        def on_task_received(message: Any) -> None:
+            try:
+                handle(message)
+            except (*self.connection_errors, *self.channel_errors):
+                raise
+            except (TypeError, ValueError, LookupError, AttributeError) as error:
+                if message.acknowledged:
+                    raise
+                self._drop(message, MalformedEnvelope(f"{type(error).__name__} in the message's headers"))
+
+        return on_task_received
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:
+        self._drop(message, MalformedEnvelope("not a task message"))
+
+    def on_unknown_task(self, body: Any, message: Any, exc: BaseException) -> None:
+        self._drop(message, Retargeted("no such task at this worker"))
+
+    def on_invalid_task(self, body: Any, message: Any, exc: BaseException) -> None:
+        self._drop(message, MalformedEnvelope(type(exc).__name__))
+
+    def on_decode_error(self, message: Any, exc: BaseException) -> None:
+        self._drop(message, MalformedEnvelope(type(exc).__name__))
+
+    def _drop(self, message: Any, refusal: EnvelopeRefused) -> None:
+        report(self.app.runtime, "switchtower.unknown", refusal)
+        message.ack_log_error(logger, self.connection_errors)

@@ -10,7 +10,7 @@ from typing import Self
 from redis.asyncio import Redis as AsyncRedis
 
 from switchtower.client import Client, Progress, block_ms
-from switchtower.connection import connect_async
+from switchtower.connection import connect_async, reachable
 from switchtower.envelope import KeyRing, Signer
 from switchtower.errors import ResultTimeout
 from switchtower.jobs import Event, Record, events_key, job_key
@@ -51,7 +51,8 @@ class AsyncClient:
 
     async def status(self, job: str) -> Record:
         """The job's record; raises `JobNotFound`."""
-        return Record.read(job, await self._redis.hgetall(job_key(job)))
+        with reachable():
+            return Record.read(job, await self._redis.hgetall(job_key(job)))
 
     async def events(self, job: str, timeout: float | None = None) -> AsyncIterator[Event]:
         """Everything that happens to the job, from the beginning to its end; raises `ResultTimeout`."""
@@ -70,7 +71,8 @@ class AsyncClient:
                 return
 
     async def _read(self, job: str, after: str, wait_ms: int | None) -> list[Event]:
-        return Event.read_all(await self._redis.xread({events_key(job): after}, block=wait_ms))
+        with reachable():
+            return Event.read_all(await self._redis.xread({events_key(job): after}, block=wait_ms))
 
     async def stream(self, job: str, timeout: float | None = None) -> AsyncIterator[str]:
         """The answer's text as it is written; raises what ended the job if it was not done."""

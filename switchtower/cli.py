@@ -219,9 +219,12 @@ def _elsewhere(name: str, cause: ModuleNotFoundError) -> Callable[[], None]:
 
 def main() -> None:
     """Run the command line; an error of ours is one line that says what to do."""
+    from switchtower.connection import reachable
+
     attach_rooms()
     try:
-        app()
+        with reachable():
+            app()
     except SwitchtowerError as error:
         errors.print(f"[red]{type(error).__name__}[/]: {error}", highlight=False)
         raise SystemExit(1) from None

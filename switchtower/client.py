@@ -17,14 +17,12 @@ from itertools import islice
 from typing import Any, Self
 
 from celery import Signature, chain
-from kombu.exceptions import OperationalError
 from redis import Redis
-from redis.exceptions import ConnectionError as RedisLost
 
 from switchtower.app import create_app
-from switchtower.connection import connect
+from switchtower.connection import connect, reachable
 from switchtower.envelope import KeyRing, Role, Signer
-from switchtower.errors import BrokerUnavailable, OversizedEnvelope, ResultTimeout
+from switchtower.errors import OversizedEnvelope, ResultTimeout
 from switchtower.jobs import Event, Record
 from switchtower.ledger import Ledger, Submission
 from switchtower.messages import Envelope, JobResult, UserRequest
@@ -71,13 +69,11 @@ class Client:
     def submit(self, request: UserRequest | str, idempotency_key: str | None = None) -> str:
         """Enqueue one job and return its id; the same key gives the same job again."""
         submission = self._submission(request, idempotency_key)
-        try:
+        with reachable():
             job = self.ledger.submit(submission)
             if job == submission.request.job:
                 self._publish(submission.envelope)
             return job
-        except (RedisLost, OperationalError) as error:
-            raise BrokerUnavailable(f"{BrokerUnavailable.__doc__} ({type(error).__name__})") from error
 
     def submit_many(
         self, requests: Iterable[UserRequest | str], progress: Progress | None = None, batch: int = 500
@@ -110,17 +106,14 @@ class Client:
         return Submission(timed, envelope, idempotency_key)
 
     def _submit_batch(self, some: list[Submission]) -> list[str]:
-        try:
-            with self._redis.pipeline(transaction=False) as pipe:
-                for one in some:
-                    self.ledger.submit(one, pipe)
-                jobs = [self.ledger.submitted(answer) for answer in pipe.execute()]
+        with reachable(), self._redis.pipeline(transaction=False) as pipe:
+            for one in some:
+                self.ledger.submit(one, pipe)
+            jobs = [self.ledger.submitted(answer) for answer in pipe.execute()]
             with self.app.producer_pool.acquire(block=True) as producer, producer.batch():
                 for one in some:
                     self._publish(one.envelope, producer)
             return jobs
-        except (RedisLost, OperationalError) as error:
-            raise BrokerUnavailable(f"{BrokerUnavailable.__doc__} ({type(error).__name__})") from error
 
     def _publish(self, envelope: Envelope, producer: Any = None) -> None:
         self.app.send_task(
@@ -137,22 +130,27 @@ class Client:
 
     def status(self, job: str) -> Record:
         """The job's record; raises `JobNotFound`."""
-        return self.ledger.record(job)
+        with reachable():
+            return self.ledger.record(job)
 
     def events(self, job: str, timeout: float | None = None, after: str = "0") -> Iterator[Event]:
         """Everything that happens to the job, from the beginning to its end; raises `ResultTimeout`."""
         until = time.monotonic() + timeout if timeout is not None else float("inf")
         self.status(job)
         while True:
-            for event in self.ledger.events(job, after, block_ms(until)):
+            for event in self._events(job, after, block_ms(until)):
                 after = event.mark
                 yield event
                 if event.state and event.state.terminal:
                     return
             if time.monotonic() > until:
                 raise ResultTimeout(f"job {job} has not finished within {timeout} s; it goes on")
-            if self.status(job).state.terminal and not self.ledger.events(job, after):
+            if self.status(job).state.terminal and not self._events(job, after):
                 return
+
+    def _events(self, job: str, after: str, wait_ms: int | None = None) -> list[Event]:
+        with reachable():
+            return self.ledger.events(job, after, wait_ms)
 
     def stream(self, job: str, timeout: float | None = None) -> Iterator[str]:
         """The answer's text as it is written; raises what ended the job if it was not done."""
@@ -174,4 +172,5 @@ class Client:
 
     def cancel(self, job: str) -> list[str]:
         """Cancel the job and its children; a running generation stops at its next token."""
-        return self.ledger.cancel(job)
+        with reachable():
+            return self.ledger.cancel(job)

@@ -91,7 +91,9 @@ class Signer:
             seed = base64.b64decode(stored["seed"], validate=True)
             return cls(stored["kid"], role, Ed25519PrivateKey.from_private_bytes(seed))
         except FileNotFoundError:
-            raise ConfigurationError(f"no {role} key at {path}: `switchtower keys create {role}`") from None
+            raise ConfigurationError(
+                f"no {role} key at {path}; run `switchtower up`, or `switchtower keys create`"
+            ) from None
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigurationError(f"{path} is not a key file: {error}") from error
 
@@ -142,7 +144,9 @@ class KeyRing:
             entries = json.loads(path.read_text())["keys"]
             return cls({entry["kid"]: (Role(entry["role"]), _public_key(entry["public"])) for entry in entries})
         except FileNotFoundError:
-            raise ConfigurationError(f"no key ring at {path}: `switchtower keys create`") from None
+            raise ConfigurationError(
+                f"no key ring at {path}; run `switchtower up`, or `switchtower keys create`"
+            ) from None
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigurationError(f"{path} is not a key ring: {error}") from error
 

@@ -230,6 +230,6 @@ class MissingDependency(ConfigurationError):
 
 
 class BrokerUnavailable(SwitchtowerError):
-    """The broker does not answer; check SWITCHTOWER_BROKER__URL."""
+    """The broker does not answer; check SWITCHTOWER_BROKER__URL, or start one with `switchtower up`."""
 
     status = 503

@@ -30,6 +30,7 @@ SwitchtowerError
 │   ├── JobCancelled
 │   ├── JobMoved                somebody else has the step now
 │   ├── WorkerStopping
+│   ├── NoModelYet              the job waits
 │   ├── ResultTimeout
 │   └── StreamDiverged
 ├── RuleError                   a rule pack that may not be loaded
@@ -201,6 +202,12 @@ class JobMoved(JobError):
 
 class WorkerStopping(JobError):
     """The worker is stopping and hands its step back."""
+
+    status = 503
+
+
+class NoModelYet(JobError):
+    """No model has announced itself yet; the job waits until one does."""
 
     status = 503
 

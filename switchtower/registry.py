@@ -36,15 +36,23 @@ def announce(redis: Redis, announcements: Iterable[Announcement]) -> None:
         redis.hset(MODELS, mapping=fields)
 
 
-def withdraw(redis: Redis, worker: str) -> None:
-    """Remove a worker's announcements: it stops by its own will."""
-    gone = [name for name in map(str, redis.hkeys(MODELS)) if name.endswith(f"@{worker}")]
-    if gone:
-        redis.hdel(MODELS, *gone)
+def succeed(redis: Redis, announcements: Iterable[Announcement], heartbeat_s: float) -> None:
+    """Announce for the first time, and remove the entries of dead workers that served the same models."""
+    served = list(announcements)
+    names = {one.card.name for one in served}
+    for name, old in _entries(redis).items():
+        if old.card.name in names and not old.alive(heartbeat_s):
+            redis.hdel(MODELS, name)
+    announce(redis, served)
 
 
 def announced(redis: Redis) -> list[Announcement]:
     """Everything announced within a day, alive or not; older and unreadable entries are dropped for good."""
+    entries = _entries(redis)
+    return [entries[name] for name in sorted(entries)]
+
+
+def _entries(redis: Redis) -> dict[str, Announcement]:
     found: dict[str, Announcement] = {}
     for name, raw in redis.hgetall(MODELS).items():
         one = _read(str(raw))
@@ -52,7 +60,7 @@ def announced(redis: Redis) -> list[Announcement]:
             redis.hdel(MODELS, str(name))
         else:
             found[str(name)] = one
-    return [found[name] for name in sorted(found)]
+    return found
 
 
 def _read(raw: str) -> Announcement | None:

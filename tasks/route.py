@@ -7,7 +7,7 @@ import json
 from router.classify import capability
 from router.pool import Pool
 from router.strategies import allowed, choose
-from switchtower.errors import NoCapableModel
+from switchtower.errors import NoCapableModel, NoModelYet
 from switchtower.messages import Message, RoutingDecision, Screened, UserRequest
 from tasks.station import Body
 from tasks.work import Work
@@ -19,7 +19,10 @@ def router(pool: Pool, strategy: str) -> Body:
     def route(work: Work[Screened[UserRequest]]) -> Message:
         request = work.message.subject
         wanted, why = capability(request)
-        able = allowed(pool.candidates(), request.privacy, request.model, wanted)
+        known = pool.candidates()
+        if not known:
+            raise NoModelYet
+        able = allowed(known, request.privacy, request.model, wanted)
         if not able:
             target = request.model or wanted
             raise NoCapableModel(f"no known model may answer {target!r} at privacy {request.privacy}")

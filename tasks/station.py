@@ -26,6 +26,7 @@ from switchtower.errors import (
     JobFailed,
     JobMoved,
     LockdownActive,
+    NoModelYet,
     Replayed,
     SwitchtowerError,
     WorkerStopping,
@@ -123,6 +124,9 @@ class StationTask(Task):  # type: ignore[misc]
             return self._hand_on(work, outcome)
         except (*_STOPS, SoftTimeLimitExceeded, BrokerLost, BrokerSilent, OperationalError) as stop:
             self._hand_back(work, type(stop).__name__)
+        except NoModelYet as wait:
+            self.runtime.ledger.release(work.job, work.holder, type(wait).__name__)
+            raise Ignore(str(wait)) from None  # upkeep publishes the step again after the grace time
         except JobMoved:
             self._leave(self.runtime.ledger.record(work.job).state)
         except SwitchtowerError as error:

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from switchtower.messages import now_ms
 from switchtower.models import Capability, ModelCard, Provider
-from switchtower.registry import Announcement, announce, withdraw
+from switchtower.registry import Announcement, announce, succeed
 from switchtower.settings import Settings
 from workers import base_model
 from workers.adapters import AdapterShelf
@@ -46,23 +46,17 @@ class LocalModel:
 
     def announce(self, runtime: Runtime) -> None:
         """Tell the registry now, and every heartbeat from now on in a thread of its own."""
-        self._say(runtime)
+        succeed(runtime.ledger.redis, self._announcements(runtime), self._settings.local.heartbeat_s)
         threading.Thread(target=self._beat, args=(runtime,), name="model-heartbeat", daemon=True).start()
-
-    def withdraw(self, runtime: Runtime) -> None:
-        withdraw(runtime.ledger.redis, self._worker)
 
     def _beat(self, runtime: Runtime) -> None:
         pause = threading.Event()
         while not pause.wait(self._settings.local.heartbeat_s):
             try:
-                self._say(runtime)
+                announce(runtime.ledger.redis, self._announcements(runtime))
             except RedisError as error:
                 logger.warning("the model could not be announced: %s", type(error).__name__)
 
-    def _say(self, runtime: Runtime) -> None:
+    def _announcements(self, runtime: Runtime) -> list[Announcement]:
         busy, seen = runtime.keeper.count, now_ms()
-        announce(
-            runtime.ledger.redis,
-            [Announcement(card=card, worker=self._worker, seen=seen, busy=busy) for card in self.cards()],
-        )
+        return [Announcement(card=card, worker=self._worker, seen=seen, busy=busy) for card in self.cards()]

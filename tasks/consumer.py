@@ -7,11 +7,15 @@ from typing import Any
 
 from celery.utils.log import get_logger
 from celery.worker.consumer import Consumer
+from celery.worker.loops import asynloop
 
 from switchtower.errors import EnvelopeRefused, MalformedEnvelope, Retargeted
 from tasks.admission import report
 
 logger = get_logger(__name__)
+
+UNKNOWN = "switchtower.unknown"
+"""Where a message was going that does not say so."""
 
 
 class DiscreetConsumer(Consumer):  # type: ignore[misc]
@@ -21,14 +25,20 @@ class DiscreetConsumer(Consumer):  # type: ignore[misc]
     worker and give the message back, so that the next worker ends too.
     """
 
+    def loop(self, *args: Any) -> None:
+        """Celery's event loop; bytes that are no message at all cost a reconnection instead of the worker."""
+        try:
+            asynloop(*args)
+        except (ValueError, TypeError, AttributeError) as error:
+            report(self.app.runtime, UNKNOWN, MalformedEnvelope(f"{type(error).__name__} in the transport"))
+            raise ConnectionResetError("the transport popped something that is no message") from error
+
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
         handle = super().create_task_handler(*args, **options)
 
         def on_task_received(message: Any) -> None:
             try:
                 handle(message)
-            except (*self.connection_errors, *self.channel_errors):
-                raise
             except (TypeError, ValueError, LookupError, AttributeError) as error:
                 if message.acknowledged:
                     raise
@@ -49,5 +59,5 @@ class DiscreetConsumer(Consumer):  # type: ignore[misc]
         self._drop(message, MalformedEnvelope(type(exc).__name__))
 
     def _drop(self, message: Any, refusal: EnvelopeRefused) -> None:
-        report(self.app.runtime, "switchtower.unknown", refusal)
+        report(self.app.runtime, UNKNOWN, refusal)
         message.ack_log_error(logger, self.connection_errors)

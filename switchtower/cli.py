@@ -99,7 +99,10 @@ def _bar() -> Progress:
 
 
 def _read(file: Path) -> Iterator[UserRequest]:
-    text = sys.stdin.read() if str(file) == "-" else file.read_text()
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{file}: {error}") from None
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.cli import CommandLine
 from tests.support.harness import Harness, harness
 from tests.support.keys import leaked
 from tests.support.wait import until
@@ -58,3 +59,9 @@ def quick_broker(quick_broker_of_module: Harness) -> Iterator[Harness]:
     open_first_time(made.settings)
     yield made
     expect_no_leak(made)
+
+
+@pytest.fixture
+def switchtower(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    """The command line: `switchtower("ask", "Hello")`."""
+    return CommandLine(monkeypatch, capsys)

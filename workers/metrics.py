@@ -30,7 +30,8 @@ def filing(answer: str, record: Record) -> float:
     if not isinstance(found, dict) or found.keys() != wanted.keys() or not isinstance(found["tags"], list):
         return 0.0
     tags, reference = {str(tag).casefold() for tag in found["tags"]}, set(wanted["tags"])
-    return (found["folder"] == wanted["folder"]) / 2 + _f1(len(tags & reference), len(tags), len(reference)) / 2
+    right = float(found["folder"] == wanted["folder"])
+    return right / 2 + _f1(len(tags & reference), len(tags), len(reference)) / 2
 
 
 def announcement(answer: str, record: Record) -> float:
@@ -51,9 +52,7 @@ def clarification(answer: str, record: Record) -> float:
     return float(text.endswith("?") and text.count("?") == 1 and named == set(record.facts))
 
 
-METRICS: dict[str, Metric] = {
-    metric.__name__: metric for metric in (exact, steps, filing, announcement, clarification)
-}
+METRICS: dict[str, Metric] = {metric.__name__: metric for metric in (exact, steps, filing, announcement, clarification)}
 
 
 def mean_score(metric: str, answers: Sequence[str], records: Sequence[Record]) -> float:

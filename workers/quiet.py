@@ -23,8 +23,9 @@ def quiet() -> Iterator[None]:
     # bitsandbytes warns that an optional kernel from the network is missing; we never want it.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        # torch.utils.mkldnn, which transformers' quantizers import, still uses torch.jit.
+        # PyTorch's own mkldnn helpers still use torch.jit, and PEFT an older name of transformers.
         warnings.filterwarnings("ignore", message=".*torch.jit.*", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
         with _muted_transformers():
             yield
 

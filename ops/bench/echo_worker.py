@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
 
 from switchtower.messages import now_ms
 from switchtower.models import Capability, ModelCard, Provider, Sampling
@@ -16,9 +18,9 @@ from switchtower.registry import Announcement, announce
 from switchtower.settings import Settings, settings
 from tasks.generate import local_generator
 from tasks.kinds import KINDS, build, make_guardrail
-from workers.runtime import Runtime
 from tasks.station import Body
 from workers.boot import serve
+from workers.runtime import Runtime
 from workers.supervisor import end_with_parent
 
 CARD = ModelCard(name="echo", provider=Provider.LOCAL, capabilities=frozenset({Capability.GENERAL}))
@@ -34,29 +36,50 @@ class Echo:
     finish_reason: str = "stop"
 
 
+class Trace:
+    """Notes when a generation begins and makes a token, on the host's monotonic clock."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._file = path.open("a", buffering=1) if path else None
+        self._numbers = count()
+
+    def begin(self) -> str:
+        """A new generation's name."""
+        name = f"{os.getpid()}.{next(self._numbers)}"
+        self.note(name, "start")
+        return name
+
+    def note(self, name: str, what: str) -> None:
+        if self._file:
+            self._file.write(f"{time.monotonic()} {name} {what}\n")
+
+
 class EchoEngine:
     """Says the prompt back in `tokens` pieces, one per `pause_s`."""
 
-    def __init__(self, tokens: int, pause_s: float) -> None:
+    def __init__(self, tokens: int, pause_s: float, trace: Path | None = None) -> None:
         self._tokens = tokens
         self._pause_s = pause_s
+        self._trace = Trace(trace)
 
     def generate(
         self,
         messages: list[dict[str, str]],
-        adapter: str | None,  # noqa: ARG002
-        sampling: Sampling,  # noqa: ARG002
+        adapter: str | None,
+        sampling: Sampling,
         on_token: Callable[[str], None],
         stop: Callable[[], str | None],
     ) -> Echo:
+        name = self._trace.begin()
         for _ in range(self._tokens):
             stop()
             time.sleep(self._pause_s)
+            self._trace.note(name, "token")
             on_token("echo ")
         return Echo(messages[-1]["content"][:100], completion_tokens=max(1, self._tokens))
 
 
-def bodies(tokens: int, pause_s: float) -> Callable[[Settings, Runtime], dict[str, Body]]:
+def bodies(tokens: int, pause_s: float, trace: Path | None = None) -> Callable[[Settings, Runtime], dict[str, Body]]:
     """The generate station on an echo, announced like a model."""
 
     def make(config: Settings, runtime: Runtime) -> dict[str, Body]:
@@ -66,7 +89,7 @@ def bodies(tokens: int, pause_s: float) -> Callable[[Settings, Runtime], dict[st
                 time.sleep(config.local.heartbeat_s)
 
         threading.Thread(target=say, daemon=True).start()
-        return {GENERATE_LOCAL: local_generator(EchoEngine(tokens, pause_s), make_guardrail(config))}
+        return {GENERATE_LOCAL: local_generator(EchoEngine(tokens, pause_s, trace), make_guardrail(config))}
 
     return make
 
@@ -77,10 +100,11 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=0)
     parser.add_argument("--pause", type=float, default=0.0, help="seconds per token")
     parser.add_argument("--concurrency", type=int, default=4)
+    parser.add_argument("--trace", type=Path, help="a file for when bodies start and make tokens")
     said = parser.parse_args()
     end_with_parent()
     kind = KINDS["gpu"]
-    app = build(kind, settings(), bodies(said.tokens, said.pause))
+    app = build(kind, settings(), bodies(said.tokens, said.pause, said.trace))
     serve(app, kind.name, kind.queues, kind.pool, said.concurrency, "WARNING")
 
 

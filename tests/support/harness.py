@@ -77,7 +77,7 @@ class Harness:
         """SIGKILL the broker and start it again on the same port and data."""
         data = self.settings.home / "valkey"
         pid = int((data / "pid").read_text())
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
+        command = Path(f"/proc/{pid}/exe").readlink()
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         with (data / "valkey.log").open("ab") as log:

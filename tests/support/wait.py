@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], what: str, seconds: float = 30) -> T:
+def until(condition: Callable[[], T], what: str, seconds: float = 15) -> T:
     """The first truthy value of the condition; fails saying what was waited for."""
     end = time.monotonic() + seconds
     while not (value := condition()):

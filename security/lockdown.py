@@ -84,7 +84,7 @@ return epoch
 """
 
 _RELEASE = """
-if tonumber(redis.call('GET', KEYS[2]) or '0') >= tonumber(ARGV[2]) then return 0 end
+if (redis.call('GET', KEYS[2]) or '') ~= ARGV[3] then return 0 end
 redis.call('SET', KEYS[2], ARGV[2])
 redis.call('SET', KEYS[1], ARGV[1])
 redis.call('PUBLISH', KEYS[3], 'open')
@@ -103,11 +103,12 @@ def engage(redis: Redis, reason: str, by: str) -> int:
 def release(redis: Redis, operator: Signer, reason: str) -> int:
     """Open the line in the operator's name; raises `LockdownActive` where somebody locked it meanwhile."""
     # A clock's time, so that the epoch goes on rising even where the broker has lost its data.
-    epoch = max(int(redis.get(FLAG_EPOCH) or 0) + 1, now_ms())
+    seen: Any = redis.get(FLAG_EPOCH) or ""
+    epoch = max(int(seen or 0) + 1, now_ms())
     identity = new_identity()
     opening = Opening(job=identity, user=operator.kid, epoch=epoch, reason=reason)
     envelope = operator.seal(opening, LOCKDOWN, identity, now_ms() + _STANDING_MS)
-    if not redis.eval(_RELEASE, len(_KEYS), *_KEYS, envelope.model_dump_json(), epoch):
+    if not redis.eval(_RELEASE, len(_KEYS), *_KEYS, envelope.model_dump_json(), epoch, seen):
         raise LockdownActive("the lockdown was raised again meanwhile; look at `switchtower lockdown status`")
     return epoch
 

@@ -208,7 +208,11 @@ def attach_rooms() -> None:
         if isinstance(room, typer.Typer):
             app.add_typer(room, name=point.name)
         else:
-            app.command(point.name)(room)
+            app.command(point.name, context_settings=_ANY_WORDS if room.__module__ == __name__ else None)(room)
+
+
+_ANY_WORDS = {"ignore_unknown_options": True, "allow_extra_args": True}
+"""For a command that only says where it is to be had, whatever it was asked."""
 
 
 def _elsewhere(name: str, cause: ModuleNotFoundError) -> Callable[[], None]:
@@ -229,5 +233,5 @@ def main() -> None:
         with reachable():
             app()
     except SwitchtowerError as error:
-        errors.print(f"[red]{type(error).__name__}[/]: {error}", highlight=False)
+        errors.print(f"[red]{type(error).__name__}[/]: {error}", highlight=False, soft_wrap=True)
         raise SystemExit(1) from None

@@ -27,7 +27,8 @@ class HaltStep(bootsteps.StartStopStep):  # type: ignore[misc]
     def __init__(self, consumer: Any, **options: Any) -> None:
         super().__init__(consumer, **options)
         self._runtime: Runtime = consumer.app.runtime
-        self._halted: list[str] | None = None
+        self._queues: list[str] = []
+        self._halted = False
         self._timer: Any = None
         security = self._runtime.settings.security
         self._watch = Watch(
@@ -37,7 +38,8 @@ class HaltStep(bootsteps.StartStopStep):  # type: ignore[misc]
     def start(self, consumer: Any) -> None:
         if not self._watch.is_alive():
             self._watch.start()
-        self._halted = None
+        # A reconnection under lockdown brings a consumer without queues: they were left, and are still to be taken up.
+        self._queues = self._queues or [queue.name for queue in consumer.task_consumer.queues]
         self._timer = consumer.timer.call_repeatedly(self.every_s, self._tick, (consumer,))
 
     def stop(self, consumer: Any) -> None:
@@ -48,24 +50,25 @@ class HaltStep(bootsteps.StartStopStep):  # type: ignore[misc]
         self._watch.end()
 
     def _tick(self, consumer: Any) -> None:
+        """Follow the flag; what breaks off half way with the connection is done again at the next tick."""
         locked = self._runtime.halt.is_set()
-        if locked and self._halted is None:
-            self._halted = self._leave_queues(consumer)
+        if locked and not self._halted:
+            self._leave_queues(consumer)
             hand_back(consumer)
             interrupt_children(consumer)
-        elif not locked and self._halted is not None:
-            queues, self._halted = self._halted, None
-            for queue in queues:
-                consumer.add_task_queue(queue)
-            logger.warning("released: consuming %s again", ", ".join(queues))
+        elif not locked and self._halted:
+            self._return_to_queues(consumer)
+        self._halted = locked
 
-    @staticmethod
-    def _leave_queues(consumer: Any) -> list[str]:
-        queues = [queue.name for queue in consumer.task_consumer.queues]
-        for queue in queues:
+    def _leave_queues(self, consumer: Any) -> None:
+        for queue in self._queues:
             consumer.cancel_task_queue(queue)
-        logger.warning("locked down: no longer consuming %s", ", ".join(queues))
-        return queues
+        logger.warning("locked down: no longer consuming %s", ", ".join(self._queues))
+
+    def _return_to_queues(self, consumer: Any) -> None:
+        for queue in self._queues:
+            consumer.add_task_queue(queue)
+        logger.warning("released: consuming %s again", ", ".join(self._queues))
 
 
 class EventStep(bootsteps.StartStopStep):  # type: ignore[misc]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -59,6 +60,12 @@ def mean_score(metric: str, answers: Sequence[str], records: Sequence[Record]) -
     """The mean of a metric over a set of answers."""
     scores = [METRICS[metric](answer, record) for answer, record in zip(answers, records, strict=True)]
     return sum(scores) / len(scores)
+
+
+def constant_score(metric: str, train: Sequence[Record], heldout: Sequence[Record]) -> float:
+    """What the commonest training answer would score, given to everything."""
+    commonest, _ = Counter(record.answer for record in train).most_common(1)[0]
+    return mean_score(metric, [commonest] * len(heldout), heldout)
 
 
 def _parsed(text: str) -> Any:

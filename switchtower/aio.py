@@ -60,14 +60,15 @@ class AsyncClient:
         after = "0"
         await self.status(job)
         while True:
-            for event in await self._read(job, after, block_ms(until)):
+            found = await self._read(job, after, block_ms(until))
+            for event in found:
                 after = event.mark
                 yield event
                 if event.state and event.state.terminal:
                     return
             if time.monotonic() > until:
                 raise ResultTimeout(f"job {job} has not finished within {timeout} s; it goes on")
-            if (await self.status(job)).state.terminal and not await self._read(job, after, None):
+            if not found and (await self.status(job)).state.terminal and not await self._read(job, after, None):
                 return
 
     async def _read(self, job: str, after: str, wait_ms: int | None) -> list[Event]:

@@ -138,14 +138,16 @@ class Client:
         until = time.monotonic() + timeout if timeout is not None else float("inf")
         self.status(job)
         while True:
-            for event in self._events(job, after, block_ms(until)):
+            found = self._events(job, after, block_ms(until))
+            for event in found:
                 after = event.mark
                 yield event
                 if event.state and event.state.terminal:
                     return
             if time.monotonic() > until:
                 raise ResultTimeout(f"job {job} has not finished within {timeout} s; it goes on")
-            if self.status(job).state.terminal and not self._events(job, after):
+            # Nothing came: the job may be over and its stream forgotten.
+            if not found and self.status(job).state.terminal and not self._events(job, after):
                 return
 
     def _events(self, job: str, after: str, wait_ms: int | None = None) -> list[Event]:

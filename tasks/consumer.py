@@ -33,6 +33,20 @@ class DiscreetConsumer(Consumer):  # type: ignore[misc]
             report(self.app.runtime, UNKNOWN, MalformedEnvelope(f"{type(error).__name__} in the transport"))
             raise ConnectionResetError("the transport popped something that is no message") from error
 
+    def call_soon_ack(self, acknowledge: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """As Celery's, but one that comes after its connection has ended must not end the worker.
+
+        A closed channel of kombu's has no connection to ask for a host name; the message was restored already.
+        """
+
+        def acknowledge_if_connected() -> None:
+            try:
+                acknowledge(*args, **options)
+            except AttributeError as error:
+                logger.warning("a message was not acknowledged, its connection is gone (%s)", error)
+
+        return super().call_soon_ack(acknowledge_if_connected)
+
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
         handle = super().create_task_handler(*args, **options)
 

@@ -51,7 +51,9 @@ class Sweeper:
             self._ledger.finish(job, State.EXPIRED, error=type(late).__name__, message=str(late))
             return False
         if not self._lost(step, oldest):
-            self._ledger.look_again(job, self._ledger.line.grace_s)
+            # The longer it has waited in a backlog, the longer it may: so a sweep keeps up with any queue.
+            waited_s = (now_ms() - int(step["handed"])) / 1000
+            self._ledger.look_again(job, max(self._ledger.line.grace_s, waited_s))
             return False
         self._ledger.handed_again(job)
         self._publish(step)

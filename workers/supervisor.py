@@ -57,7 +57,7 @@ class Supervisor:
         """Restart what ended by itself, until `stop` is called."""
         while not self._stopping.wait(every_s):
             for name, process in list(self.processes.items()):
-                if process.poll() is not None:
+                if process.poll() is not None and not self._stopping.is_set():
                     logger.warning("%s ended with %s and is started again", name, process.returncode)
                     self.respawn(name)
 

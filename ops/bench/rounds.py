@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import threading
 import time
@@ -70,7 +71,11 @@ class Raise:
         self.written_ms = 0
 
     def eval(self, script: str, *args: Any) -> int:
-        quiet = script.replace("redis.call('PUBLISH', KEYS[3], 'locked')", "")
+        quiet = re.sub(r"redis\.call\('PUBLISH'[^)]*\)", "", script)
+        if quiet == script:
+            raise RuntimeError(
+                "the raise has no PUBLISH that could be taken away; look at this bench again"
+            )
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.eval(script if self._push else quiet, *args)
             pipe.time()

@@ -24,7 +24,7 @@ def test_what_is_there_stays(tmp_path):
 
 
 def test_a_missing_key_says_how_to_make_it(tmp_path):
-    with pytest.raises(ConfigurationError, match="no router key.*switchtower keys create"):
+    with pytest.raises(ConfigurationError, match=r"no router key.*switchtower keys create"):
         Signer.load(tmp_path, Role.ROUTER)
     with pytest.raises(ConfigurationError, match="switchtower keys create"):
         KeyRing.load(tmp_path)

@@ -42,7 +42,9 @@ def _conf(config: Settings, role: str) -> dict[str, Any]:
         "result_backend_transport_options": {"global_keyprefix": "switchtower:celery:"},
         "redis_socket_timeout": config.broker.socket_timeout_s,
         "redis_retry_on_timeout": True,
-        "task_queues": [Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
+        "task_queues": [
+            Queue(name, Exchange(name), routing_key=name) for name in (*QUEUES, *config.broker.extra_queues)
+        ],
         "task_routes": {wire: {"queue": queue} for wire, queue in QUEUE_OF.items()},
         "task_default_queue": QUEUES[0],
         "task_create_missing_queues": False,

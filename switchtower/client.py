@@ -70,10 +70,10 @@ class Client:
         """Enqueue one job and return its id; the same key gives the same job again."""
         submission = self._submission(request, idempotency_key)
         with reachable():
-            job = self.ledger.submit(submission)
-            if job == submission.request.job:
+            accepted = self.ledger.submit(submission)
+            if accepted.new:
                 self._publish(submission.envelope)
-            return job
+            return accepted.job
 
     def submit_many(
         self, requests: Iterable[UserRequest | str], progress: Progress | None = None, batch: int = 500
@@ -109,11 +109,12 @@ class Client:
         with reachable(), self._redis.pipeline(transaction=False) as pipe:
             for one in some:
                 self.ledger.submit(one, pipe)
-            jobs = [self.ledger.submitted(answer) for answer in pipe.execute()]
+            accepted = [self.ledger.submitted(answer) for answer in pipe.execute()]
             with self.app.producer_pool.acquire(block=True) as producer, producer.batch():
-                for one in some:
-                    self._publish(one.envelope, producer)
-            return jobs
+                for one, entry in zip(some, accepted, strict=True):
+                    if entry.new:
+                        self._publish(one.envelope, producer)
+            return [entry.job for entry in accepted]
 
     def _publish(self, envelope: Envelope, producer: Any = None) -> None:
         self.app.send_task(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis import Redis
 
@@ -32,6 +32,13 @@ class Claim:
     @property
     def ok(self) -> bool:
         return self.answer == "ok"
+
+
+class Accepted(NamedTuple):
+    """A job that the ledger has, and whether this submission brought it: only then is there a message to publish."""
+
+    job: str
+    new: bool
 
 
 @dataclass(frozen=True)
@@ -88,8 +95,8 @@ class Ledger:
 
     # -- by the client ------------------------------------------------------------------------
 
-    def submit(self, submission: Submission, pipeline: Any = None) -> str:
-        """Write the record and return the job's id: the known one where the idempotency key was used before.
+    def submit(self, submission: Submission, pipeline: Any = None) -> Accepted:
+        """Write the record; the accepted job is the known one where the id or the idempotency key was used before.
 
         Raises `IdempotencyConflict`, and `JobCancelled` where the parent job has ended.
         """
@@ -112,11 +119,11 @@ class Ledger:
         )
 
     @staticmethod
-    def submitted(answer: list[str]) -> str:
-        """The job's id out of the submit script's answer."""
+    def submitted(answer: list[str]) -> Accepted:
+        """What the submit script's answer means."""
         match answer:
-            case ["new" | "known", job]:
-                return job
+            case ["new" | "known" as how, job]:
+                return Accepted(job, how == "new")
             case ["conflict", job]:
                 raise IdempotencyConflict(f"the idempotency key belongs to job {job}, whose request differs")
         raise JobCancelled(f"the parent job is {answer[1]}; it takes no more children")

@@ -34,6 +34,7 @@ class Broker(_Tier):
 
     url: str = "redis://127.0.0.1:6379/0"
     socket_timeout_s: float = Field(default=5, gt=0)
+    extra_queues: tuple[str, ...] = Field(default=(), description="your own, for chord bodies and links")
     visibility_timeout_s: int = Field(default=7200, gt=0, description="longer than any task or hold")
 
 

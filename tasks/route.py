@@ -6,15 +6,17 @@ import json
 
 from router.classify import capability
 from router.pool import Pool
-from router.strategies import allowed, choose
-from switchtower.errors import NoCapableModel, NoModelYet
+from router.strategies import STRATEGIES, allowed, choose
+from switchtower.errors import ConfigurationError, NoCapableModel, NoModelYet
 from switchtower.messages import Message, RoutingDecision, Screened, UserRequest
 from tasks.station import Body
 from tasks.work import Work
 
 
 def router(pool: Pool, strategy: str) -> Body:
-    """The body of the route station."""
+    """The body of the route station; raises `ConfigurationError` for a strategy that does not exist."""
+    if strategy not in STRATEGIES:
+        raise ConfigurationError(f"no routing strategy {strategy!r}; there are {', '.join(STRATEGIES)}")
 
     def route(work: Work[Screened[UserRequest]]) -> Message:
         request = work.message.subject

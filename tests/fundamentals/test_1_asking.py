@@ -141,3 +141,12 @@ def test_waiting_has_an_end_and_the_job_goes_on(line):
     with pytest.raises(ResultTimeout, match="it goes on"):
         line.client.result(job, timeout=0)
     assert line.client.result(job, timeout=30).text == "Take your time"
+
+
+def test_the_same_request_handed_in_twice_is_one_job(line):
+    """A retry after a lost reply sends the same object again: nothing is asked twice, nothing is refused."""
+    request = UserRequest(prompt="once only")
+    assert line.client.submit(request) == line.client.submit(request)
+    assert line.client.submit_many([request, request]) == [request.job, request.job]
+    line.client.result(request.job, timeout=20)
+    assert line.redis.hget("switchtower:refusals", "Replayed") is None

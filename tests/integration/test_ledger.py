@@ -45,14 +45,15 @@ def test_a_submitted_job_is_queued_for_the_first_station(steps):
 
 def test_submitting_a_job_twice_is_submitting_it_once(steps):
     submission = steps.submission()
-    assert steps.ledger.submit(submission) == steps.ledger.submit(submission) == submission.request.job
+    assert steps.ledger.submit(submission) == (submission.request.job, True)
+    assert steps.ledger.submit(submission) == (submission.request.job, False)
     assert states(steps, submission.request.job) == ["queued"]
 
 
 def test_an_idempotency_key_finds_the_first_job(steps):
-    first = steps.ledger.submit(steps.submission("key"))
+    first = steps.ledger.submit(steps.submission("key")).job
     second = steps.submission("key")
-    assert steps.ledger.submit(second) == first
+    assert steps.ledger.submit(second) == (first, False)
     with pytest.raises(JobNotFound):
         steps.ledger.record(second.request.job)
 
@@ -61,13 +62,13 @@ def test_an_idempotency_key_finds_the_first_job(steps):
     "other", [{"prompt": "other"}, {"user": "other"}, {"privacy": "high"}, {"sampling": {"seed": 1}}]
 )
 def test_an_idempotency_key_stands_for_one_request(steps, other):
-    first = steps.ledger.submit(steps.submission("key"))
+    first = steps.ledger.submit(steps.submission("key")).job
     with pytest.raises(IdempotencyConflict, match=first):
         steps.ledger.submit(steps.submission("key", **other))
 
 
 def test_an_idempotency_key_is_forgotten_with_its_job(steps):
-    job = steps.ledger.submit(steps.submission("key"))
+    job = steps.ledger.submit(steps.submission("key")).job
     lives = [steps.redis.ttl(key) for key in ("switchtower:idempotency:default|key", job_key(job))]
     assert abs(lives[0] - lives[1]) <= 1
     assert lives[0] > 0

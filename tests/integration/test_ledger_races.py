@@ -53,7 +53,7 @@ def test_one_of_fifty_ends_a_job(steps):
 
 
 def test_one_of_fifty_submissions_under_one_key_is_the_job(steps):
-    jobs = at_once(lambda number: steps.ledger.submit(steps.submission("key")))
+    jobs = at_once(lambda number: steps.ledger.submit(steps.submission("key")).job)
     assert len(set(jobs)) == 1
     assert len(list(steps.redis.scan_iter("switchtower:job:*"))) == 2  # the record and its events
 
@@ -65,7 +65,7 @@ def test_a_child_is_cancelled_or_refused_but_never_left_behind(steps):
         if number == CROWD // 2:
             return steps.ledger.cancel(parent)
         try:
-            return [steps.ledger.submit(steps.submission(parent=parent))]
+            return [steps.ledger.submit(steps.submission(parent=parent)).job]
         except Exception as refused:  # noqa: BLE001
             return [type(refused).__name__]
 

@@ -73,9 +73,7 @@ class Raise:
     def eval(self, script: str, *args: Any) -> int:
         quiet = re.sub(r"redis\.call\('PUBLISH'[^)]*\)", "", script)
         if quiet == script:
-            raise RuntimeError(
-                "the raise has no PUBLISH that could be taken away; look at this bench again"
-            )
+            raise RuntimeError("the raise has no PUBLISH that could be taken away; look at this bench again")
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.eval(script if self._push else quiet, *args)
             pipe.time()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import secrets
 import socket
 import time
 import urllib.error
@@ -24,7 +23,7 @@ from tests.support.harness import Harness, harness
 from workers.system import _start_flower
 
 MARKER = "quibblethorn marzipan lighthouse"
-PASSWORD = secrets.token_urlsafe(12)
+PASSWORD = "only-for-this-test"  # the same in every test process
 WAIT_S = 30
 T = TypeVar("T")
 

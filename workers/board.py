@@ -64,22 +64,25 @@ class Card:
         why = self.reason.partition(": ")[2].partition(";")[0] or self.message
         return [
             self.job[-6:],
-            self.prompt[:32],
+            self.prompt[:28],
             Text(self.state, _COLOURS.get(self.state, "white")),
-            Text.assemble(self.model, " " if self.model else "", (why, "dim")),
+            self.model,
+            Text(why, "dim"),
             str(self.tokens or ""),
-            *(str(self.took.get(wire, "")) for wire in STATIONS),
+            "/".join(str(self.took.get(wire, "-")) for wire in STATIONS),
             "" if cost is None else f"{cost:.1e}",
         ]
 
     def track(self) -> Text:
-        """The stations as a row of lamps."""
-        row = Text()
-        for wire, name in STATIONS.items():
-            here = wire == self.station and not self.state.terminal
-            style = "bold yellow" if here else "green" if wire in self.took else "dim"
-            row.append(f"{'▶' if here and self.state is State.RUNNING else '●'} {name}  ", style)
-        return row
+        """One lamp per station, and the name of the one where the job is."""
+        if self.state.terminal:
+            return Text(self.state, _COLOURS.get(self.state, "white"))
+        row = Text(no_wrap=True)
+        for wire in STATIONS:
+            here = wire == self.station
+            lamp = "▶" if here and self.state is State.RUNNING else "●" if here or wire in self.took else "○"
+            row.append(lamp, "bold yellow" if here else "green" if wire in self.took else "dim")
+        return row.append(f" {STATIONS.get(self.station, '')}", "yellow")
 
 
 @dataclass
@@ -97,15 +100,14 @@ class Board:
 
     def view(self) -> RenderableType:
         """The live picture."""
-        table = Table("job", "request", "line", "answered by", "text", expand=True, box=None, padding=(0, 1))
+        table = Table(expand=True, box=None, padding=(0, 1, 0, 0))
+        for name in ("job", "line", "answered by"):
+            table.add_column(name, no_wrap=True)
+        for name in ("request", "text"):
+            table.add_column(name, no_wrap=True, overflow="ellipsis", ratio=1)
         for card in self.cards.values():
-            table.add_row(
-                Text(card.job[-6:], _COLOURS.get(card.state, "white")),
-                Text(card.prompt, no_wrap=True, overflow="ellipsis"),
-                Text(card.state, "red") if card.state is State.REFUSED else card.track(),
-                card.model,
-                Text(card.text.replace("\n", " ")[-40:], "italic", no_wrap=True, overflow="ellipsis"),
-            )
+            written = Text(card.text.replace("\n", " ")[-60:], "italic")
+            table.add_row(card.job[-6:], card.track(), card.model, card.prompt, written)
         flag = (
             Panel(self.locked, style="bold white on red") if self.locked else Panel("the line is open", style="green")
         )
@@ -114,11 +116,11 @@ class Board:
     def summary(self, costs: dict[str, float]) -> Table:
         """The closing table; times in milliseconds, costs in US dollars by job."""
         table = Table(title="what became of each job", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        for name in ("job", "request", "state"):
-            table.add_column(name, no_wrap=True, overflow="ellipsis")
-        table.add_column("route, and why", overflow="fold", ratio=1)
-        for name in ("tokens", *(f"{name} ms" for name in STATIONS.values()), "cost $"):
-            table.add_column(name, justify="right")
+        for name, width in (("job", 6), ("request", 22), ("state", 7), ("answered by", 24)):
+            table.add_column(name, no_wrap=True, overflow="ellipsis", min_width=width)
+        table.add_column("why", overflow="fold", min_width=14)
+        for name, width in (("tokens", 6), ("ms at each station", 16), ("cost $", 7)):
+            table.add_column(name, justify="right", min_width=width)
         for card in self.cards.values():
             table.add_row(*card.row(costs.get(card.job)))
         return table

@@ -116,7 +116,7 @@ class Board:
     def summary(self, costs: dict[str, float]) -> Table:
         """The closing table; times in milliseconds, costs in US dollars by job."""
         table = Table(title="what became of each job", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        for name, width in (("job", 6), ("request", 22), ("state", 7), ("answered by", 24)):
+        for name, width in (("job", 6), ("request", 14), ("state", 7), ("answered by", 24)):
             table.add_column(name, no_wrap=True, overflow="ellipsis", min_width=width)
         table.add_column("why", overflow="fold", min_width=14)
         for name, width in (("tokens", 6), ("ms at each station", 16), ("cost $", 7)):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -45,6 +47,7 @@ def system(
     console: Console | None = None,
 ) -> Iterator[System]:
     """Start everything, wait until the model is announced, and stop everything at the end."""
+    _end_in_good_order()
     say = (console or Console(quiet=True)).print
     base_model.prepare(settings.local.cache_directory, lambda step: say(f"[dim]model: {step}[/]"))
     with embedded(settings, home) as found:
@@ -58,6 +61,13 @@ def system(
             yield System(found, supervisor, url)
         finally:
             supervisor.stop()
+
+
+def _end_in_good_order() -> None:
+    """Let a closed terminal and a SIGTERM do what Ctrl-C does, so that no process is left behind."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.default_int_handler)
 
 
 def wait_ready(settings: Settings, supervisor: Supervisor, kinds: Sequence[str]) -> None:

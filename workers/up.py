@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +21,6 @@ def run_up(
     from workers.system import system
 
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with system(settings(), home, flower=flower, console=console) as running:
         console.print("[green]up[/]; Ctrl-C stops it. In another terminal: switchtower ask 'What is a switch tower?'")
         if running.flower_url:

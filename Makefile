@@ -42,7 +42,8 @@ test: check  ## everything that must hold, in under 12 minutes on 2 cores
 	$(BIN)/switchtower models fetch
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-adapters: $(STAMP)  ## train and measure the five shipped adapters again (about 10 minutes)
+adapters: $(STAMP)  ## train and measure the five shipped adapters again (20 to 40 minutes)
+	$(BIN)/python adapters/make_data.py
 	$(BIN)/switchtower adapters reproduce
 
 bench-line: $(STAMP)  ## latency and throughput against a bare Celery chain

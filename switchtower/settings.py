@@ -66,22 +66,11 @@ class Security(_Tier):
 class Local(_Tier):
     """The local model and its adapters."""
 
-    base_model_path: Path | None = Field(default=None, description="a model folder; the built-in model where unset")
     adapter_directory: Path | None = Field(default=None, description="the shipped adapters where unset")
     cache_directory: Path = Field(default_factory=lambda: user_cache_path("switchtower"))
-    max_concurrent_adapters: int = Field(default=8, gt=0)
-    gpu_layers: int = Field(default=-1, ge=-1, description="-1 puts all layers on the GPU where there is one")
-    context_size: int = Field(default=2048, gt=0)
+    max_concurrent_adapters: int = Field(default=8, gt=0, description="kept loaded; the least recently used goes first")
+    context_size: int = Field(default=2048, gt=0, description="tokens of prompt and answer together")
     heartbeat_s: float = Field(default=1, gt=0)
-
-
-class Cloud(_Tier):
-    """Providers beyond the house."""
-
-    enabled_providers: tuple[str, ...] = ()
-    api_keys: dict[str, SecretStr] = {}
-    rate_limits: dict[str, str] = Field(default={}, description="such as {'openai': '100/m'}")
-    timeout_s: float = Field(default=60, gt=0)
 
 
 class Routing(_Tier):
@@ -120,7 +109,6 @@ class Settings(BaseSettings):
     line: Line = Line()
     security: Security = Field(default_factory=Security)
     local: Local = Field(default_factory=Local)
-    cloud: Cloud = Cloud()
     routing: Routing = Routing()
     cost: Cost = Cost()
     flower: Flower = Flower()

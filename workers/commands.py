@@ -100,9 +100,9 @@ def _measuring(directory: Path, name: str, heldout: Path | None) -> Any:
 
 
 def _cache() -> Path:
-    from platformdirs import user_cache_path
+    from switchtower.settings import settings
 
-    return Path(os.environ.get("SWITCHTOWER_CACHE") or user_cache_path("switchtower"))
+    return settings().local.cache_directory
 
 
 def _checked(work: Callable[[], Any]) -> Any:

@@ -31,7 +31,10 @@ class LocalModel:
         self._settings = settings
         base = base_model.load(settings.local.cache_directory)
         self.shelf = AdapterShelf(settings.local.adapter_directory or SHIPPED)
-        self.engine = Engine(base, self.shelf)
+        local = settings.local
+        self.engine = Engine(
+            base, self.shelf, context_tokens=local.context_size, keep_adapters=local.max_concurrent_adapters
+        )
         self._base = base.name
         self._worker = f"{socket.gethostname()}/{os.getpid()}"
 

@@ -2,17 +2,15 @@
 
 import hashlib
 import json
-import os
 import threading
-from pathlib import Path
 
 import pytest
-from platformdirs import user_cache_path
 
 pytest.importorskip("torch", reason="the local engine needs the extra [local]")
 
 from switchtower.errors import AdapterError, ContextOverflow
 from switchtower.models import Sampling
+from switchtower.settings import settings
 from workers import base_model
 from workers.adapters import CARD, CONFIG, WEIGHTS, AdapterShelf
 from workers.engine import Engine
@@ -24,7 +22,7 @@ SHORT = Sampling(max_tokens=LENGTH)
 
 
 def cache():
-    return Path(os.environ.get("SWITCHTOWER_CACHE") or user_cache_path("switchtower"))
+    return settings().local.cache_directory
 
 
 @pytest.fixture(scope="session")

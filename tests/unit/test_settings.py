@@ -29,7 +29,6 @@ def test_defaults_need_nothing():
     found = load()
     assert found.broker.url == "redis://127.0.0.1:6379/0"
     assert found.line.max_deliveries == 5
-    assert found.cloud.enabled_providers == ()
 
 
 def test_a_variable_sets_one_field_of_a_tier(monkeypatch):
@@ -93,15 +92,16 @@ def test_every_wrong_value_is_named_at_once(monkeypatch):
 
 
 def test_a_wrong_secret_is_not_shown(monkeypatch):
-    monkeypatch.setenv("SWITCHTOWER_CLOUD__API_KEYS", '{"openai": {"key": "sk-not-for-logs"}}')
+    monkeypatch.setenv("SWITCHTOWER_FLOWER__PASSWORD", '{"key": "sk-not-for-logs"}')
+    monkeypatch.setenv("SWITCHTOWER_FLOWER__PORT", "sk-not-for-logs")
     with pytest.raises(ConfigurationError) as wrong:
         load()
     assert "sk-not-for-logs" not in str(wrong.value)
 
 
 def test_secrets_are_not_printed(monkeypatch):
-    monkeypatch.setenv("SWITCHTOWER_CLOUD__API_KEYS", '{"openai": "sk-not-for-logs"}')
-    assert load().cloud.api_keys["openai"].get_secret_value() == "sk-not-for-logs"
+    monkeypatch.setenv("SWITCHTOWER_FLOWER__PASSWORD", "sk-not-for-logs")
+    assert load().flower.password.get_secret_value() == "sk-not-for-logs"
     assert "sk-not-for-logs" not in repr(load())
 
 

@@ -13,7 +13,7 @@ from switchtower.client import Client, Progress, block_ms
 from switchtower.connection import connect_async, reachable
 from switchtower.envelope import KeyRing, Signer
 from switchtower.errors import ResultTimeout
-from switchtower.jobs import Event, Record, events_key, job_key
+from switchtower.jobs import Event, Record, bell_key, events_key, job_key
 from switchtower.messages import JobResult, UserRequest
 from switchtower.outcome import TextCursor, outcome
 from switchtower.settings import Settings
@@ -81,17 +81,21 @@ class AsyncClient:
         async for event in self.events(job, timeout):
             if fresh := cursor.feed(event):
                 yield fresh
-        await self._outcome(job)
+        self._outcome(await self.status(job))
 
     async def result(self, job: str, timeout: float | None = None) -> JobResult:
         """Wait for the job and return its result, or raise what ended it; raises `ResultTimeout`."""
-        if not (await self.status(job)).state.terminal:
-            async for _ in self.events(job, timeout):
-                pass
-        return await self._outcome(job)
+        until = time.monotonic() + timeout if timeout is not None else float("inf")
+        bell = bell_key(job)
+        while not (record := await self.status(job)).state.terminal:
+            if time.monotonic() > until:
+                raise ResultTimeout(f"job {job} has not finished within {timeout} s; it goes on")
+            with reachable():
+                await self._redis.blmove(bell, bell, timeout=block_ms(until) / 1000)  # type: ignore[arg-type]
+        return self._outcome(record)
 
-    async def _outcome(self, job: str) -> JobResult:
-        return outcome(await self.status(job), self._sync.ring, self._sync.settings.security.max_envelope_bytes)
+    def _outcome(self, record: Record) -> JobResult:
+        return outcome(record, self._sync.ring, self._sync.settings.security.max_envelope_bytes)
 
     async def cancel(self, job: str) -> list[str]:
         """Cancel the job and its children; a running generation stops at its next token."""

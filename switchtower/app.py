@@ -89,7 +89,7 @@ def _worker(config: Settings) -> dict[str, Any]:
     return {
         "worker_soft_shutdown_timeout": config.line.soft_shutdown_s,
         "worker_enable_soft_shutdown_on_idle": False,
-        "worker_send_task_events": True,
+        "worker_send_task_events": False,
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
         "event_queue_ttl": 60,

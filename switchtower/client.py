@@ -161,17 +161,20 @@ class Client:
         for event in self.events(job, timeout):
             if fresh := cursor.feed(event):
                 yield fresh
-        self._outcome(job)
+        self._outcome(self.status(job))
 
     def result(self, job: str, timeout: float | None = None) -> JobResult:
         """Wait for the job and return its result, or raise what ended it; raises `ResultTimeout`."""
-        if not self.status(job).state.terminal:
-            for _ in self.events(job, timeout):
-                pass
-        return self._outcome(job)
+        until = time.monotonic() + timeout if timeout is not None else float("inf")
+        while not (record := self.status(job)).state.terminal:
+            if time.monotonic() > until:
+                raise ResultTimeout(f"job {job} has not finished within {timeout} s; it goes on")
+            with reachable():
+                self.ledger.wait(job, block_ms(until) / 1000)
+        return self._outcome(record)
 
-    def _outcome(self, job: str) -> JobResult:
-        return outcome(self.status(job), self.ring, self.settings.security.max_envelope_bytes)
+    def _outcome(self, record: Record) -> JobResult:
+        return outcome(record, self.ring, self.settings.security.max_envelope_bytes)
 
     def cancel(self, job: str) -> list[str]:
         """Cancel the job and its children; a running generation stops at its next token."""

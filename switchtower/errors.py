@@ -219,7 +219,7 @@ class ResultTimeout(JobError):
 
 
 class StreamDiverged(JobError):
-    """The generation started again and says something else; read `events` and drop what came before `restart`."""
+    """The generation started again and says something else; in `events`, each `begins_text` voids what came before."""
 
     status = 409
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from switchtower.errors import JobNotFound
-from switchtower.queues import key
+from switchtower.queues import GENERATE, key
 
 
 class State(StrEnum):
@@ -39,6 +39,11 @@ class Event:
     @property
     def state(self) -> State | None:
         return State(self.data["state"]) if self.kind == "state" else None
+
+    @property
+    def begins_text(self) -> bool:
+        """Whether a generation begins here, perhaps again: what was written before it is void."""
+        return self.state is State.RUNNING and str(self.data.get("station", "")).startswith(GENERATE)
 
     @property
     def text(self) -> str:
@@ -112,6 +117,11 @@ def job_key(job: str) -> str:
 
 def events_key(job: str) -> str:
     return key("job", job, "events")
+
+
+def bell_key(job: str) -> str:
+    """A list that gets its one entry when the job ends: who only waits for the end is woken once."""
+    return key("job", job, "bell")
 
 
 def children_key(job: str) -> str:

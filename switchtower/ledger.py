@@ -16,7 +16,19 @@ from redis import Redis
 from switchtower import scripts
 from switchtower.envelope import payload_hash
 from switchtower.errors import IdempotencyConflict, JobCancelled, JobMoved, LockdownActive
-from switchtower.jobs import DEAD, DUE, FINISHED, FLAG, Event, Record, State, children_key, events_key, job_key
+from switchtower.jobs import (
+    DEAD,
+    DUE,
+    FINISHED,
+    FLAG,
+    Event,
+    Record,
+    State,
+    bell_key,
+    children_key,
+    events_key,
+    job_key,
+)
 from switchtower.messages import Envelope, Message, UserRequest, now_ms
 from switchtower.queues import SCREEN, key
 from switchtower.settings import Line
@@ -139,6 +151,11 @@ class Ledger:
         """The job's events after a mark, waiting up to `block_ms` for the first."""
         return Event.read_all(self.redis.xread({events_key(job): after}, block=block_ms))
 
+    def wait(self, job: str, seconds: float) -> None:
+        """Return when the job ends, or after so many seconds."""
+        bell = bell_key(job)
+        self.redis.blmove(bell, bell, timeout=seconds)  # type: ignore[arg-type]
+
     def cancel(self, job: str) -> list[str]:
         """Cancel the job and all its children; returns those that were not finished before."""
         self.record(job)
@@ -210,7 +227,7 @@ class Ledger:
         said = {"error": error, "message": message} if error else {}
         fields = {**said, **({"result": result} if result else {})}
         letter = _event("dead", job=job, **said) if dead else ""
-        keys = [job_key(job), events_key(job), DUE, FINISHED, DEAD, children_key(job)]
+        keys = [job_key(job), events_key(job), DUE, FINISHED, DEAD, children_key(job), bell_key(job)]
         args = [job, holder, state, _flat(fields or {"error": ""}), self.line.retention_s]
         args += [_event("state", state=state, **said), self.line.max_events, letter]
         return bool(self._run("finish", keys, args)[0] == "ok")

@@ -41,7 +41,7 @@ class TextCursor:
 
     def feed(self, event: Event) -> str:
         """The new piece of text in this event, or ''; raises `StreamDiverged`."""
-        if event.kind == "restart":
+        if event.begins_text:
             self._now = ""
         if event.kind != "token":
             return ""

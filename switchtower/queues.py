@@ -6,7 +6,9 @@ import uuid
 
 SCREEN = "switchtower.screen"
 ROUTE = "switchtower.route"
-GENERATE_LOCAL = "switchtower.generate.local"
+GENERATE = "switchtower.generate."
+"""What the wire names of all generators begin with."""
+GENERATE_LOCAL = f"{GENERATE}local"
 REVIEW = "switchtower.review"
 RESULT = "switchtower.result"
 LOCKDOWN = "switchtower.lockdown"

@@ -48,7 +48,6 @@ def local_generator(engine: Engine, guardrail: Guardrail) -> Body:
     def generate(work: Work[RoutingDecision]) -> Message:
         request = proven(work).subject
         card = work.message.card
-        work.emit("restart", model=card.name, adapter=card.adapter)
         answer = engine.generate(
             conversation(request, card), card.adapter, request.sampling, Release(work, guardrail), _stop(work)
         )

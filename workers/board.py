@@ -38,9 +38,9 @@ class Card:
 
     def feed(self, event: Event) -> None:
         """Take one event in."""
-        if event.kind == "restart":
+        if event.begins_text:
             self.text, self.tokens = "", 0
-        elif event.kind == "token":
+        if event.kind == "token":
             self.text += event.text
             self.tokens += 1
         elif event.state:

@@ -49,8 +49,13 @@ class Runtime:
         return Keeper(self.ledger, self.settings.line.lease_s / 3)
 
     def claim(self, envelope: Envelope, holder: str, fresh: Message | None, canvas: str) -> Claim:
-        """Pass the gate and take the step; a flag that is new but verified is tried once more."""
-        claim = self.ledger.claim(envelope, holder, self.flag.verified, fresh, canvas)
+        """Pass the gate and take the step.
+
+        Asked again where the flag is new but verified, and where the job is unknown but `fresh` may enter it.
+        """
+        claim = self.ledger.claim(envelope, holder, self.flag.verified, canvas=canvas)
         if claim.answer == "halted" and self.flag.accept(claim.detail):
+            claim = self.ledger.claim(envelope, holder, self.flag.verified, canvas=canvas)
+        if claim.answer == "unknown" and fresh:
             claim = self.ledger.claim(envelope, holder, self.flag.verified, fresh, canvas)
         return claim

@@ -17,7 +17,7 @@ from switchtower.connection import connect
 from switchtower.queues import QUEUES
 from switchtower.settings import Line, Settings, load
 from workers.embedded import embedded
-from workers.supervisor import Supervisor
+from workers.supervisor import Supervisor, worker_command
 from workers.system import wait_ready
 
 HERE = Path(__file__).resolve().parent
@@ -50,7 +50,7 @@ class Rig:
     def line(self, *kinds: str, tokens: int = 0, pause: float = 0.0, **replaced: list[str]) -> Iterator[Supervisor]:
         """The line's own workers, an echo in the model's place, ready for work."""
         chosen = kinds or KINDS
-        commands: dict[str, list[str]] = {kind: [] for kind in chosen}
+        commands: dict[str, list[str]] = {kind: quiet_worker(kind) for kind in chosen}
         commands |= {"gpu": echo(tokens, pause)} if "gpu" in chosen else {}
         self.forget_bindings()
         with self.workers(**commands | replaced) as crew:
@@ -60,6 +60,11 @@ class Rig:
     def forget_bindings(self) -> None:
         """Make `wait_ready` wait for the workers to come, and not for those that have left."""
         self.redis.delete("switchtower:models", *(f"_kombu.binding.{queue}" for queue in QUEUES))
+
+
+def quiet_worker(kind: str) -> list[str]:
+    """The command of a worker that writes no line per task, as the plain workers beside it."""
+    return [*worker_command(kind), "--level=WARNING"]
 
 
 def echo(tokens: int = 0, pause: float = 0.0, concurrency: int = 4) -> list[str]:

@@ -1,5 +1,5 @@
 -- The one door into a terminal state: the first to come wins, the others learn what it was.
--- KEYS: job, events, due, finished, dead letters, children
+-- KEYS: job, events, due, finished, dead letters, children, bell
 -- ARGV: job id, holder ('' = anyone), state, record JSON, retention (s), event JSON, max events,
 --       dead-letter JSON ('' = none)
 local job = redis.call('HMGET', KEYS[1], 'state', 'holder')
@@ -14,5 +14,6 @@ redis.call('ZREM', KEYS[3], ARGV[1])
 redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[7], '*', 'e', ARGV[6])
 redis.call('XADD', KEYS[4], 'MAXLEN', '~', 100000, '*', 'job', ARGV[1], 'state', ARGV[3])
 if ARGV[8] ~= '' then redis.call('XADD', KEYS[5], 'MAXLEN', '~', 100000, '*', 'e', ARGV[8]) end
-for _, name in ipairs({KEYS[1], KEYS[2], KEYS[6]}) do redis.call('EXPIRE', name, ARGV[5]) end
+redis.call('RPUSH', KEYS[7], ARGV[3])
+for _, name in ipairs({KEYS[1], KEYS[2], KEYS[6], KEYS[7]}) do redis.call('EXPIRE', name, ARGV[5]) end
 return {'ok', job[1]}

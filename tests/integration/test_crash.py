@@ -150,7 +150,7 @@ def test_a_step_that_always_kills_its_worker_ends_as_a_dead_letter(tmp_path):
 
 def runs(line, job):
     """How often the job's generation has started."""
-    return sum(event.kind == "restart" for event in line.client.ledger.events(job))
+    return sum(event.begins_text for event in line.client.ledger.events(job))
 
 
 # -- the broker -----------------------------------------------------------------------------------

@@ -79,6 +79,8 @@ def monitor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitor]:
         line.start("gpu", tokens=40, pause=0.1)
         made = Monitor(line, f"http://127.0.0.1:{port}")
         eventually(lambda: _answers(made), line.logs)
+        # Flower has asked for task events; the echo's worker obeys like the others, but logs warnings only.
+        eventually(lambda: line.logs().count("Events of group {task} enabled") >= len(QUEUES) - 1, line.logs)
         yield made
 
 

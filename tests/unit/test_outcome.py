@@ -111,8 +111,8 @@ def token(text):
     return Event("token", 1, {"text": text})
 
 
-RESTART = Event("restart", 1, {})
-NOTE = Event("state", 1, {"state": "running"})
+RESTART = Event("state", 1, {"state": "running", "station": "switchtower.generate.local"})
+NOTE = Event("state", 1, {"state": "running", "station": "switchtower.review"})
 
 
 def read(events):

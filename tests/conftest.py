@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support.cli import CommandLine
 from tests.support.harness import Harness, harness
 from tests.support.keys import leaked
 from tests.support.wait import until
 from workers.embedded import open_first_time
+
+# How long an example takes says something of the machine, and nothing of the code.
+settings.register_profile("line", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("line")
 
 
 def expect_no_leak(made: Harness) -> None:

@@ -47,6 +47,17 @@ class DiscreetConsumer(Consumer):  # type: ignore[misc]
 
         return super().call_soon_ack(acknowledge_if_connected)
 
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """As Celery's, but a connection that is half closed already must not end the worker.
+
+        Closing it, kombu restores what was unacknowledged, and may trip over the missing half; what is not
+        restored lies in the ledger, and upkeep publishes it again.
+        """
+        try:
+            super().on_connection_error_after_connected(exc)
+        except AttributeError as error:
+            logger.warning("the lost connection could not be closed in good order (%s)", error)
+
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
         handle = super().create_task_handler(*args, **options)
 

@@ -164,6 +164,7 @@ def test_the_broker_is_killed_and_comes_back(tmp_path):
         prompts = [f"Question {number}" for number in range(BATCH)]
         jobs = line.client.submit_many(prompts)
         until(lambda: ended(line, jobs) >= BATCH // 6, "some jobs to end")
+        line.watch()
         line.crash_broker()
         until(lambda: answers_again(line), "the broker to be back")
         expect_each_once(line, jobs, prompts)

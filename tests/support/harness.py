@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -72,6 +73,10 @@ class Harness:
         """Let the broker write every change to its disk before it answers, also after a restart."""
         self.redis.config_set("appendfsync", "always")
         self.redis.config_rewrite()
+
+    def watch(self) -> None:
+        """Restart workers that end by themselves, as `switchtower up` does."""
+        threading.Thread(target=self.supervisor.watch, args=(0.2,), daemon=True).start()
 
     def crash_broker(self) -> None:
         """SIGKILL the broker and start it again on the same port and data."""

@@ -129,7 +129,7 @@ class Walk:
         sealed: Envelope | None = submission.envelope
         while sealed is not None:
             sealed = self._station(sealed)
-        self._clock.timed("client: read the result", self._client._outcome)(submission.request.job)
+        self._clock.timed("client: read the result", self._client.result)(submission.request.job)
 
     def _station(self, sealed: Envelope) -> Envelope | None:
         body, shown = [sealed.model_dump()], {"argsrepr": "(<sealed>,)", "kwargsrepr": "{}"}

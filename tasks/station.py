@@ -20,7 +20,6 @@ from switchtower.errors import (
     DeliveryCapExceeded,
     EnvelopeRefused,
     GuardrailRefused,
-    InvalidMessage,
     JobCancelled,
     JobExpired,
     JobFailed,
@@ -73,15 +72,11 @@ class StationTask(Task):  # type: ignore[misc]
         try:
             message = unpack(envelope, self.station.takes)
             self._claim(envelope, holder, message)
-        except InvalidMessage as refusal:
-            report(self.runtime, self.name, refusal)
-            if self.runtime.ledger.expects(
-                envelope
-            ):  # the sender's own mistake: the job must not wait for its deadline
-                self._end(envelope.job, "", refusal)
-            raise Ignore(type(refusal).__name__) from None
         except EnvelopeRefused as refusal:
             report(self.runtime, self.name, refusal)
+            # The sender's own mistake, not a stranger's: its job must not wait for the deadline.
+            if self.runtime.ledger.expects(envelope) and not isinstance(refusal, Replayed):
+                self._end(envelope.job, "", refusal)
             raise Ignore(type(refusal).__name__) from None
         except (BrokerLost, BrokerSilent) as error:
             raise Reject(type(error).__name__, requeue=True) from None

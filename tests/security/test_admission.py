@@ -7,10 +7,11 @@ import json
 
 import pytest
 
-from switchtower import Capability, UserRequest
+from switchtower import Capability, State, UserRequest
 from switchtower.envelope import Role, Signer, payload_hash
 from switchtower.jobs import job_key
-from switchtower.messages import Completion, RoutingDecision, Screened, new_identity, now_ms
+from switchtower.ledger import Submission
+from switchtower.messages import Completion, Envelope, RoutingDecision, Screened, new_identity, now_ms
 from switchtower.models import Action, ModelCard, Provider, RiskLevel, Surface, Verdict
 from switchtower.queues import GENERATE_LOCAL, GPU, GUARDRAIL, QUEUE_OF, REVIEW, ROUTE, ROUTER, SCREEN, step_id
 from tests.support.post import (
@@ -283,3 +284,16 @@ def test_no_refused_message_leaves_a_record(line, request_):
     wait_refused(line, before, "ForgedEnvelope", GUARDRAIL)
     assert not line.redis.exists(job_key(request_.job))
     until(lambda: all(settled(line, kind) for kind in (GUARDRAIL, ROUTER, GPU)), "every message to be acknowledged")
+
+
+def test_the_job_of_a_message_that_its_own_client_got_wrong_ends_at_once(line, request_):
+    """The ledger waits for this very envelope: published again and again, it would be refused until the deadline."""
+    good = sealed(line, request_, SCREEN)
+    wrong = Envelope(**reseal(line, good, payload=good.payload.replace('"v":1', '"v":9')))
+    line.client.ledger.submit(Submission(request_, wrong))
+    before = refusals(line)
+    push_envelope(line, SCREEN, wrong)
+    until(lambda: line.client.status(request_.job).state.terminal, "the end of the job")
+    record = line.client.status(request_.job)
+    assert (record.state, record.error) == (State.FAILED, "UnknownVersion")
+    assert refusals(line) == before | {"UnknownVersion": before.get("UnknownVersion", 0) + 1}

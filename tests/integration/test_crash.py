@@ -180,7 +180,7 @@ def test_the_broker_is_killed_under_lockdown(tmp_path):
         line.crash_broker()
         until(lambda: answers_again(line), "the broker to be back")
         assert states(line, job) == ["queued"]
-        until(lambda: line.logs().count("Connected to redis") >= WORKERS_THAT_SAY_SO * 2, "the workers to be back")
+        until(lambda: line.said("Connected to redis") >= WORKERS_THAT_SAY_SO * 2, "the workers to be back")
         release(line.redis, line.signer(Role.OPERATOR), "the drill is over")
         assert line.client.result(job, timeout=60).text == "Through it all", line.logs()
 

@@ -80,7 +80,7 @@ def monitor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitor]:
         made = Monitor(line, f"http://127.0.0.1:{port}")
         eventually(lambda: _answers(made), line.logs)
         # Flower has asked for task events; the echo's worker obeys like the others, but logs warnings only.
-        eventually(lambda: line.logs().count("Events of group {task} enabled") >= len(QUEUES) - 1, line.logs)
+        eventually(lambda: line.said("Events of group {task} enabled") >= len(QUEUES) - 1, line.logs)
         yield made
 
 

@@ -99,10 +99,14 @@ class Harness:
             process.terminate()
             process.wait(10)
 
-    def logs(self) -> str:
-        """What all processes wrote; for the message of a failing test."""
+    def logs(self, last: int = 3000) -> str:
+        """The last characters that each process wrote; for the message of a failing test."""
         folder = self.settings.home / "logs"
-        return "\n".join(f"== {path.name}\n{path.read_text()[-3000:]}" for path in sorted(folder.glob("*.log")))
+        return "\n".join(f"== {path.name}\n{path.read_text()[-last:]}" for path in sorted(folder.glob("*.log")))
+
+    def said(self, words: str) -> int:
+        """How often the processes have written these words."""
+        return self.logs(last=0).count(words)
 
 
 @contextmanager

@@ -124,11 +124,8 @@ class Ledger:
         fingerprint = submission.fingerprint if idempotency else ""
         args = [request.job, _flat(fields), look_again, self._time_to_live(fields["deadline"])]
         args += [fingerprint, event, self.line.max_events]
-        return (
-            self.submitted(self._run("submit", keys, args, pipeline))
-            if pipeline is None
-            else self._run("submit", keys, args, pipeline)
-        )
+        answer = self._run("submit", keys, args, pipeline)
+        return self.submitted(answer) if pipeline is None else answer
 
     @staticmethod
     def submitted(answer: list[str]) -> Accepted:
@@ -175,7 +172,7 @@ class Ledger:
         """Ask for a step; `fresh` is the request of a job that may not be in the ledger yet."""
         job = envelope.job
         fields = record_of(fresh, envelope, self.line) if fresh else {}
-        time_to_live = self._time_to_live(fields["deadline"]) if fresh else self.line.retention_s
+        time_to_live = self._time_to_live(fields["deadline"]) if fresh else ""
         args = [flag, job, envelope.wire, envelope.nonce, holder, int(self.line.lease_s * 1000)]
         args += [self.line.max_deliveries, _flat(fields) if fresh else "", time_to_live]
         args += [_event("state", state=State.RUNNING, station=envelope.wire, by=holder), self.line.max_events, canvas]

@@ -10,7 +10,6 @@ message again, as it stands in the ledger.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -19,7 +18,7 @@ from celery import Celery, Signature
 from switchtower.envelope import Role
 from switchtower.messages import Completion, JobResult, Message, RoutingDecision, Screened, UserRequest
 from switchtower.models import Provider
-from switchtower.queues import GENERATE_LOCAL, QUEUE_OF, RESULT, REVIEW, ROUTE, SCREEN, step_id
+from switchtower.queues import GENERATE_LOCAL, RESULT, REVIEW, ROUTE, SCREEN, step_id
 
 
 @dataclass(frozen=True)
@@ -33,10 +32,6 @@ class Station:
     seals_as: Role
     next: str
     """Where the outcome goes; `route` decides that itself."""
-
-    @property
-    def queue(self) -> str:
-        return QUEUE_OF[self.wire]
 
     @property
     def slot(self) -> str:
@@ -68,12 +63,6 @@ SEALED = "(<sealed>,)"
 def identity(job: str, wire: str) -> str:
     """The Celery message id of a job's message to a station (or of its result)."""
     return step_id(job, LINE[wire].slot if wire in LINE else wire)
-
-
-def stations_of(queues: Iterable[str]) -> list[Station]:
-    """The stations whose messages wait in one of the queues."""
-    wanted = set(queues)
-    return [station for station in _TABLE if station.queue in wanted]
 
 
 def rest(app: Celery, job: str, wire: str) -> list[Signature]:

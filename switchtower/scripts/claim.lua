@@ -2,13 +2,14 @@
 -- as open, and only one holder at a time has a step.
 -- KEYS: flag, job, events, due
 -- ARGV: verified open flag, job id, station, nonce, holder, lease (ms), max deliveries, record JSON ('' = the
---       job must be known), time to live (s), event JSON, max events, canvas JSON ('' = none)
+--       job must be known), time to live of a job that enters (s), event JSON, max events, canvas JSON ('' = none)
 local flag = redis.call('GET', KEYS[1])
 if not flag or flag ~= ARGV[1] then return {'halted', flag or ''} end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local job = redis.call('HMGET', KEYS[2], 'state', 'station', 'nonce', 'lease', 'deliveries', 'deadline')
-if not job[1] then
+local entered = not job[1]
+if entered then
   if ARGV[8] == '' then return {'unknown'} end
   redis.call('HSET', KEYS[2], unpack(cjson.decode(ARGV[8])))
   redis.call('EXPIRE', KEYS[2], ARGV[9])
@@ -25,5 +26,5 @@ redis.call('HSET', KEYS[2], 'state', 'running', 'holder', ARGV[5], 'lease', leas
 if ARGV[12] ~= '' then redis.call('HSET', KEYS[2], 'canvas', ARGV[12]) end
 redis.call('ZADD', KEYS[4], lease, ARGV[2])
 redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[11], '*', 'e', ARGV[10])
-if deliveries == 1 then redis.call('EXPIRE', KEYS[3], ARGV[9]) end
+if entered then redis.call('EXPIRE', KEYS[3], ARGV[9]) end
 return {'ok', deliveries}

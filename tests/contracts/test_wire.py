@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 import re
-import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from switchtower.jobs import REFUSALS
 from switchtower.messages import UserRequest
 from switchtower.queues import SCREEN, step_id
 from tests.support.harness import Harness
+from tests.support.wait import until
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/wire.md").read_text()
 WAIT_S = 20
@@ -58,24 +58,19 @@ def bare(line: Harness) -> Any:
 
 def _ended(line: Harness, job: str) -> dict[str, str]:
     """The job's raw hash once it has come to an end."""
-    until = time.monotonic() + WAIT_S
-    while time.monotonic() < until:
-        fields: dict[str, str] = line.redis.hgetall(f"switchtower:job:{job}")
-        if fields.get("state") not in (None, "queued", "running"):
-            return fields
-        time.sleep(0.02)
-    return pytest.fail(f"job {job} did not end:\n{line.logs()}")
+
+    def fields() -> dict[str, str]:
+        found: dict[str, str] = line.redis.hgetall(f"switchtower:job:{job}")
+        return {} if found.get("state") in (None, "queued", "running") else found
+
+    return until(fields, lambda: f"the end of job {job}:\n{line.logs()}", WAIT_S)
 
 
 def _new_refusal(line: Harness, before: dict[str, str]) -> str:
     """The name of the refusal that was counted since `before`."""
-    until = time.monotonic() + WAIT_S
-    while time.monotonic() < until:
-        now: dict[str, str] = line.redis.hgetall(REFUSALS)
-        if now != before:
-            return next(name for name, count in now.items() if before.get(name) != count)
-        time.sleep(0.02)
-    return pytest.fail(f"nothing was refused:\n{line.logs()}")
+    until(lambda: line.redis.hgetall(REFUSALS) != before, lambda: f"a refusal:\n{line.logs()}", WAIT_S)
+    now: dict[str, str] = line.redis.hgetall(REFUSALS)
+    return next(name for name, count in now.items() if before.get(name) != count)
 
 
 def _payload_of(line: Harness, sealed: str) -> dict[str, Any]:

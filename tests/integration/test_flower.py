@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import socket
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from switchtower import State, UserRequest
 from switchtower.queues import GENERATE_LOCAL, QUEUES, REVIEW, ROUTE, SCREEN, step_id
 from switchtower.settings import Flower
 from tests.support.harness import Harness, harness
+from tests.support.wait import until
 from workers.system import _start_flower
 
 MARKER = "quibblethorn marzipan lighthouse"
@@ -58,12 +58,7 @@ class Monitor:
 
 def eventually(look: Callable[[], T], what: Callable[[], str]) -> T:
     """What `look` returns as soon as it returns something."""
-    until = time.monotonic() + WAIT_S
-    while time.monotonic() < until:
-        if found := look():
-            return found
-        time.sleep(0.1)
-    return pytest.fail(f"not within {WAIT_S} s; the logs:\n{what()}")
+    return until(look, what, WAIT_S)
 
 
 @pytest.fixture(scope="module")

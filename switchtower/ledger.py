@@ -17,6 +17,7 @@ from switchtower import scripts
 from switchtower.envelope import payload_hash
 from switchtower.errors import IdempotencyConflict, JobCancelled, JobMoved, LockdownActive
 from switchtower.jobs import (
+    AUDIT,
     DEAD,
     DUE,
     FINISHED,
@@ -192,12 +193,12 @@ class Ledger:
             case ["moved", state]:
                 raise JobMoved(f"the job is {state}")
 
-    def advance(self, job: str, holder: str, following: Envelope, **fields: Any) -> None:
-        """Store the sealed outcome of a step as the message of the next; raises `JobMoved`."""
+    def advance(self, job: str, holder: str, following: Envelope, notes: Sequence[str] = (), **fields: Any) -> None:
+        """Store a step's sealed outcome as the next one's message, with notes for the audit; raises `JobMoved`."""
         kept = {"station": following.wire, "nonce": following.nonce, "envelope": following.model_dump_json(), **fields}
         event = _event("state", state=State.QUEUED, station=following.wire, **fields)
         args = [job, holder, _flat(kept), int(self.line.grace_s * 1000), event, self.line.max_events]
-        self._expect_ok(self._run("advance", [job_key(job), events_key(job), DUE], args))
+        self._expect_ok(self._run("advance", [job_key(job), events_key(job), DUE, AUDIT], [*args, *notes]))
 
     def release(self, job: str, holder: str, reason: str) -> None:
         """Hand a step back unfinished; raises `JobMoved`."""
@@ -219,14 +220,15 @@ class Ledger:
         error: str = "",
         message: str = "",
         dead: bool = False,
+        notes: Sequence[str] = (),
     ) -> bool:
-        """End the job; returns whether this call was the one that ended it."""
+        """End the job, with notes for the audit; returns whether this call was the one that ended it."""
         said = {"error": error, "message": message} if error else {}
         fields = {**said, **({"result": result} if result else {})}
         letter = _event("dead", job=job, **said) if dead else ""
-        keys = [job_key(job), events_key(job), DUE, FINISHED, DEAD, children_key(job), bell_key(job)]
+        keys = [job_key(job), events_key(job), DUE, FINISHED, DEAD, children_key(job), bell_key(job), AUDIT]
         args = [job, holder, state, _flat(fields or {"error": ""}), self.line.retention_s]
-        args += [_event("state", state=state, **said), self.line.max_events, letter]
+        args += [_event("state", state=state, **said), self.line.max_events, letter, *notes]
         return bool(self._run("finish", keys, args)[0] == "ok")
 
     def renew(self, held: Iterable[tuple[str, str]]) -> list[str]:

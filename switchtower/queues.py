@@ -12,6 +12,7 @@ GENERATE_LOCAL = f"{GENERATE}local"
 REVIEW = "switchtower.review"
 RESULT = "switchtower.result"
 LOCKDOWN = "switchtower.lockdown"
+AUDITED = "switchtower.audit"
 
 GUARDRAIL = "guardrail"
 ROUTER = "router"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from platformdirs import user_cache_path, user_state_path
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
@@ -63,6 +64,43 @@ class Security(_Tier):
     stale_s: float = Field(default=0.25, gt=0, description="a flag older than this counts as locked")
 
 
+class Lockdown(_Tier):
+    """The controller's lease, what raises the lockdown by itself, and what a release takes."""
+
+    lease_s: float = Field(default=5, gt=0, le=5, description="the line locks this long after the controller's death")
+    renew_s: float = Field(default=1, gt=0)
+    denied_permissions: int = Field(default=5, gt=0, description="more denials of one model in the window raise")
+    alerts: int = Field(default=20, gt=0, description="more alerts of one source in the window raise")
+    window_s: float = Field(default=300, gt=0)
+    broker_memory: float = Field(default=0.9, gt=0, le=1, description="share of the broker's maxmemory")
+    host_memory: float = Field(default=0.95, gt=0, le=1, description="share of the controller's host's memory")
+    disk: float = Field(default=0.95, gt=0, le=1, description="share of the disk under the home folder")
+    audit_backlog: int = Field(default=100_000, gt=0, description="events that wait for the audit's writer")
+    release_attempts: int = Field(default=5, gt=0, description="failed releases in the window before a pause")
+    release_window_s: float = Field(default=900, gt=0)
+    second_person: bool = Field(default=False, description="a release takes two different operators")
+    submissions: Literal["hold", "refuse"] = Field(default="hold", description="new jobs under lockdown")
+
+
+class Audit(_Tier):
+    """The audit trail."""
+
+    url: SecretStr | None = Field(default=None, description="PostgreSQL, as the INSERT-only role; no audit where unset")
+    heads: Path | None = Field(default=None, description="the file that signed heads are mirrored to")
+    excerpt: Literal["none", "redacted"] = Field(default="none", description="what of a judged text is kept")
+    batch: int = Field(default=200, gt=0)
+    max_backlog: int = Field(default=1_000_000, gt=0, description="events kept for a writer that is away")
+
+
+class Permissions(_Tier):
+    """What models may do to the world."""
+
+    policies: tuple[Path, ...] = Field(default=(), description="Cedar policies beside the built-in ones")
+    root: Path | None = Field(default=None, description="what models may touch; `files` in the home if unset")
+    approval_s: float = Field(default=900, gt=0, description="how long a question to a human stands")
+    grant_s: float = Field(default=3600, gt=0, description="how long an approval is good where none says otherwise")
+
+
 class Local(_Tier):
     """The local model and its adapters."""
 
@@ -108,6 +146,9 @@ class Settings(BaseSettings):
     broker: Broker = Broker()
     line: Line = Line()
     security: Security = Field(default_factory=Security)
+    lockdown: Lockdown = Lockdown()
+    audit: Audit = Audit()
+    permissions: Permissions = Permissions()
     local: Local = Field(default_factory=Local)
     routing: Routing = Routing()
     cost: Cost = Cost()

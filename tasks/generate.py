@@ -94,7 +94,9 @@ class Release:
     def __call__(self, text: str) -> None:
         self._work.check()
         self._written += text
-        enforce(self._work, self._guardrail.judge(self._written, Surface.OUTPUT))
+        verdict = self._guardrail.judge(self._written, Surface.OUTPUT)
+        if not verdict.passed:  # what passes here is judged as a whole, and audited, by review
+            enforce(self._work, verdict, self._written)
         self._work.emit("token", text=text)
 
 

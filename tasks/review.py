@@ -16,7 +16,7 @@ def reviewer(guardrail: Guardrail) -> Body:
     def review(work: Work[Completion]) -> Message:
         answer = work.message
         verdict = guardrail.judge(answer.text, Surface.OUTPUT)
-        enforce(work, verdict)
+        enforce(work, verdict, answer.text)
         return JobResult(
             text=answer.text,
             model=answer.model,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from security.audit.events import of_verdict
 from security.guardrails import Guardrail
 from security.lockdown import engage
 from switchtower.errors import GuardrailRefused
@@ -21,14 +22,15 @@ def screener(guardrail: Guardrail) -> Body:
         request = work.message
         text = "\n".join([*(turn.text for turn in request.history), request.prompt])
         verdict = guardrail.judge(text, Surface.INPUT)
-        enforce(work, verdict)
+        enforce(work, verdict, text)
         return Screened[UserRequest](subject=request, verdict=verdict, **request.heirloom())
 
     return screen
 
 
-def enforce(work: Work[Any], verdict: Verdict) -> None:
+def enforce(work: Work[Any], verdict: Verdict, text: str) -> None:
     """Raise `GuardrailRefused` unless the verdict passes; a critical one locks the whole line down first."""
+    work.audit(of_verdict(work.message, work.station.wire, verdict, text))
     if verdict.passed:
         return
     rules = ", ".join(finding.rule for finding in verdict.findings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from celery import Celery, Signature, Task
@@ -125,20 +125,20 @@ class StationTask(Task):  # type: ignore[misc]
         except JobMoved:
             self._leave(self.runtime.ledger.record(work.job).state)
         except SwitchtowerError as error:
-            self._end(work.job, work.holder, error)
+            self._end(work.job, work.holder, error, work.notes)
         except (Ignore, Reject):
             raise
         except Exception as error:  # noqa: BLE001 - whatever it was, the job must reach a terminal state
             where = "".join(traceback.format_tb(error.__traceback__))
             logger.error("%s in %s of job %s\n%s", type(error).__name__, self.name, work.job, where)
-            self._end(work.job, work.holder, JobFailed(f"{type(error).__name__} in {self.name}"))
+            self._end(work.job, work.holder, JobFailed(f"{type(error).__name__} in {self.name}"), work.notes)
 
     def _hand_on(self, work: Work[Any], outcome: Message) -> Any:
         if isinstance(outcome, JobResult):
             return self._deliver(work, outcome)
         following = self._following(outcome)
         sealed = work.seal(outcome, following, identity(work.job, following))
-        self.runtime.ledger.advance(work.job, work.holder, sealed, **work.facts)
+        self.runtime.ledger.advance(work.job, work.holder, sealed, work.notes, **work.facts)
         if isinstance(outcome, RoutingDecision):
             self._give_place(
                 self.app.signature(following, args=[sealed.model_dump()], argsrepr=SEALED, kwargsrepr="{}")
@@ -164,7 +164,8 @@ class StationTask(Task):  # type: ignore[misc]
 
     def _deliver(self, work: Work[Any], result: JobResult) -> Any:
         sealed = work.seal(result, self.station.next, identity(work.job, self.station.next))
-        ended = self.runtime.ledger.finish(work.job, State.DONE, work.holder, result=sealed.model_dump_json())
+        finish = self.runtime.ledger.finish
+        ended = finish(work.job, State.DONE, work.holder, result=sealed.model_dump_json(), notes=work.notes)
         if not ended:
             raise JobMoved
         return sealed.model_dump()
@@ -185,10 +186,10 @@ class StationTask(Task):  # type: ignore[misc]
             raise JobCancelled
         raise Ignore(f"the job is {state}")
 
-    def _end(self, job: str, holder: str, error: SwitchtowerError) -> NoReturn:
+    def _end(self, job: str, holder: str, error: SwitchtowerError, notes: Sequence[str] = ()) -> NoReturn:
         state = next((state for kind, state in _ENDINGS if isinstance(error, kind)), State.FAILED)
         name, dead = type(error).__name__, state is State.FAILED
-        self.runtime.ledger.finish(job, state, holder, error=name, message=str(error), dead=dead)
+        self.runtime.ledger.finish(job, state, holder, error=name, message=str(error), dead=dead, notes=notes)
         raise error
 
 

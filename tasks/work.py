@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from security.audit.events import AuditEvent, note
 from switchtower.errors import JobExpired, JobMoved, LockdownActive, WorkerStopping
 from switchtower.messages import Envelope, Message, now_ms
 from tasks.line import Station
@@ -26,6 +27,8 @@ class Work(Generic[M]):
     lost: threading.Event = field(default_factory=threading.Event)
     facts: dict[str, Any] = field(default_factory=dict)
     """Fields that the body adds to the ledger's record when the step is done."""
+    notes: list[str] = field(default_factory=list)
+    """Events for the audit, stored together with the step's outcome."""
 
     @property
     def job(self) -> str:
@@ -45,6 +48,10 @@ class Work(Generic[M]):
             raise JobMoved
         if now_ms() >= self.envelope.exp:
             raise JobExpired
+
+    def audit(self, event: AuditEvent) -> None:
+        """Let the audit know, in this worker's name, once the step is over."""
+        self.notes.append(note(event, self.runtime.signer))
 
     def seal(self, outcome: Message, wire: str, identity: str) -> Envelope:
         return self.runtime.signer.seal(outcome, wire, identity, self.envelope.exp)

@@ -7,6 +7,7 @@ from redis import Redis
 PERMANENT = (
     "_kombu.",
     "switchtower:alerts",
+    "switchtower:audit",
     "switchtower:dead",
     "switchtower:due",
     "switchtower:finished",

@@ -66,14 +66,14 @@ def test_errors_have_the_same_names(line):
         asyncio.run(refused())
 
 
-def test_waiting_has_an_end(line):
+def test_waiting_has_an_end(slow_line):
     """A time-out ends the waiting, not the job."""
 
     async def impatient():
-        async with AsyncClient(line.settings) as client:
+        async with AsyncClient(slow_line.settings) as client:
             job = await client.submit("Take your time")
             with pytest.raises(ResultTimeout):
-                await client.result(job, timeout=0)
+                await client.result(job, timeout=0.1)
             return await client.result(job, timeout=30)
 
     assert asyncio.run(impatient()).text == "Take your time"

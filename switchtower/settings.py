@@ -60,6 +60,7 @@ class Security(_Tier):
     max_envelope_bytes: int = Field(default=1_048_576, gt=0)
     rules: tuple[Path, ...] = Field(default=(), description="rule packs beside the built-in ones")
     max_text_chars: int = Field(default=200_000, gt=0)
+    judge_s: float = Field(default=30, gt=0, description="a guardrail that has not judged by then refuses")
     watch_s: float = Field(default=0.05, gt=0, description="how often a worker reads the lockdown flag")
     stale_s: float = Field(default=0.25, gt=0, description="a flag older than this counts as locked")
 

@@ -6,6 +6,7 @@ import json
 import secrets
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 from celery import Celery, Signature, Task
@@ -15,7 +16,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import ConnectionError as BrokerLost
 from redis.exceptions import TimeoutError as BrokerSilent
 
-from switchtower.envelope import parse, unpack
+from switchtower.envelope import Role, parse, unpack
 from switchtower.errors import (
     DeliveryCapExceeded,
     EnvelopeRefused,
@@ -35,6 +36,7 @@ from switchtower.messages import Envelope, JobResult, Message, RoutingDecision
 from tasks.admission import report
 from tasks.line import GENERATORS, LINE, SEALED, Station, identity, rest
 from tasks.work import Work
+from workers.keeper import Limit
 from workers.runtime import Runtime
 
 logger = get_task_logger(__name__)
@@ -114,7 +116,7 @@ class StationTask(Task):  # type: ignore[misc]
         """Run the station's body on the claimed work and hand its outcome on."""
         work: Work[Any] = self.request.work
         try:
-            with self.runtime.keeper.keeping(work.job, work.holder) as work.lost:
+            with self.runtime.keeper.keeping(work.job, work.holder, self._limit(work)) as work.lost:
                 outcome = self.body(work)
             return self._hand_on(work, outcome)
         except (*_STOPS, SoftTimeLimitExceeded, BrokerLost, BrokerSilent, OperationalError) as stop:
@@ -132,6 +134,15 @@ class StationTask(Task):  # type: ignore[misc]
             where = "".join(traceback.format_tb(error.__traceback__))
             logger.error("%s in %s of job %s\n%s", type(error).__name__, self.name, work.job, where)
             self._end(work.job, work.holder, JobFailed(f"{type(error).__name__} in {self.name}"), work.notes)
+
+    def _limit(self, work: Work[Any]) -> Limit | None:
+        """A guardrail that hangs refuses; other stations have until the deadline."""
+        if self.station.seals_as is not Role.GUARDRAIL:
+            return None
+        seconds = self.runtime.settings.security.judge_s
+        slow = GuardrailRefused(f"the guardrail did not judge within {seconds:g} s, so it refuses")
+        finish = partial(self.runtime.ledger.finish, work.job, State.REFUSED, work.holder)
+        return Limit(seconds, partial(finish, error=type(slow).__name__, message=str(slow)))
 
     def _hand_on(self, work: Work[Any], outcome: Message) -> Any:
         if isinstance(outcome, JobResult):

@@ -44,6 +44,7 @@ def assemble(name: str, role: Role | None, settings: Settings) -> tuple[Celery, 
 def serve(app: Celery, name: str, queues: Sequence[str], pool: str, concurrency: int, level: str = "INFO") -> None:
     """Run the worker until it is told to stop."""
     calm()
+    app.conf.update(worker_pool=pool, worker_concurrency=concurrency)
     # What booting made stays for ever: the collector need not walk through it again and again.
     gc.collect()
     gc.freeze()

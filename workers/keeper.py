@@ -1,10 +1,13 @@
-"""Renews the leases of the steps that this process is running."""
+"""Renews the leases of the steps that this process is running, and gives up those that never end."""
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from celery.utils.log import get_logger
 from redis.exceptions import RedisError
@@ -14,13 +17,38 @@ from switchtower.ledger import Ledger
 logger = get_logger(__name__)
 
 
-class Keeper:
-    """One thread that prolongs every held lease until its step ends."""
+@dataclass(frozen=True)
+class Limit:
+    """How long a step may take, and what becomes of its job when it takes longer."""
 
-    def __init__(self, ledger: Ledger, every_s: float) -> None:
+    seconds: float
+    give_up: Callable[[], object]
+
+
+@dataclass
+class _Held:
+    job: str
+    limit: Limit | None
+    lost: threading.Event = field(default_factory=threading.Event)
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def overdue(self) -> bool:
+        return self.limit is not None and time.monotonic() - self.since > self.limit.seconds
+
+
+class Keeper:
+    """One thread that prolongs every held lease until its step ends or is overdue.
+
+    A thread that hangs cannot be killed. Its job is given up; and once `capacity` steps hang, so that this
+    process could never take another one, the process ends for its supervisor to start it again.
+    """
+
+    def __init__(self, ledger: Ledger, every_s: float, capacity: int = 0) -> None:
         self._ledger = ledger
         self._every_s = every_s
-        self._held: dict[str, tuple[str, threading.Event]] = {}
+        self._capacity = capacity
+        self._held: dict[str, _Held] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -30,14 +58,14 @@ class Keeper:
         return len(self._held)
 
     @contextmanager
-    def keeping(self, job: str, holder: str) -> Iterator[threading.Event]:
-        """Hold a lease while the block runs; the event is set when the step was lost to somebody else."""
-        lost = threading.Event()
+    def keeping(self, job: str, holder: str, limit: Limit | None = None) -> Iterator[threading.Event]:
+        """Hold a lease while the block runs; the event is set when the step is this block's no more."""
+        held = _Held(job, limit)
         with self._lock:
-            self._held[holder] = (job, lost)
+            self._held[holder] = held
             self._start()
         try:
-            yield lost
+            yield held.lost
         finally:
             with self._lock:
                 self._held.pop(holder, None)
@@ -53,10 +81,23 @@ class Keeper:
             with self._lock:
                 held = dict(self._held)
             try:
-                gone = self._ledger.renew((job, holder) for holder, (job, _) in held.items())
+                self._renew({holder: one for holder, one in held.items() if not one.overdue})
+                self._give_up([one for one in held.values() if one.overdue])
             except RedisError as error:
                 logger.warning("leases could not be renewed: %s", type(error).__name__)
-                continue
-            for job, lost in held.values():
-                if job in gone:
-                    lost.set()
+
+    def _renew(self, held: dict[str, _Held]) -> None:
+        gone = self._ledger.renew((one.job, holder) for holder, one in held.items())
+        for one in held.values():
+            if one.job in gone:
+                one.lost.set()
+
+    def _give_up(self, overdue: list[_Held]) -> None:
+        for one in overdue:
+            if one.limit and not one.lost.is_set():
+                logger.error("a step of job %s did not end within %s s: given up", one.job, one.limit.seconds)
+                one.limit.give_up()
+                one.lost.set()
+        if self._capacity and len(overdue) >= self._capacity:
+            logger.critical("every place of this worker hangs: it ends, to be started again")
+            os._exit(os.EX_SOFTWARE)

@@ -46,7 +46,9 @@ class Runtime:
 
     @cached_property
     def keeper(self) -> Keeper:
-        return Keeper(self.ledger, self.settings.line.lease_s / 3)
+        conf = self.app.conf
+        capacity = 1 if conf.worker_pool == "prefork" else conf.worker_concurrency
+        return Keeper(self.ledger, self.settings.line.lease_s / 3, capacity or 0)
 
     def claim(self, envelope: Envelope, holder: str, fresh: Message | None, canvas: str) -> Claim:
         """Pass the gate and take the step.

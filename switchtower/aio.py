@@ -40,7 +40,10 @@ class AsyncClient:
         self._sync.close()
 
     async def submit(self, request: UserRequest | str, idempotency_key: str | None = None) -> str:
-        """Enqueue one job and return its id; the same key gives the same job again."""
+        """Enqueue one job and return its id; the same key gives the same job again.
+
+        Raises `LockdownActive` under lockdown where `lockdown.submissions` is `refuse`; otherwise the job waits.
+        """
         return await asyncio.to_thread(self._sync.submit, request, idempotency_key)
 
     async def submit_many(

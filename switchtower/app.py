@@ -14,6 +14,7 @@ from kombu.entity import Exchange, Queue
 
 from switchtower.queues import QUEUE_OF, QUEUES, unacked_keys
 from switchtower.settings import Settings, settings
+from switchtower.tls import tls_options
 
 
 class QuietBackend(RedisBackend):  # type: ignore[misc]
@@ -40,6 +41,7 @@ def _conf(config: Settings, role: str) -> dict[str, Any]:
         "result_backend": f"switchtower.app.QuietBackend+{config.broker.url}",
         "result_expires": config.line.retention_s,
         "result_backend_transport_options": {"global_keyprefix": "switchtower:celery:"},
+        "redis_backend_use_ssl": tls_options(config.broker) or None,
         "redis_socket_timeout": config.broker.socket_timeout_s,
         "redis_retry_on_timeout": True,
         "task_queues": [
@@ -55,6 +57,7 @@ def _conf(config: Settings, role: str) -> dict[str, Any]:
 def _transport(config: Settings, role: str) -> dict[str, Any]:
     return {
         "broker_url": config.broker.url,
+        "broker_use_ssl": tls_options(config.broker) or False,
         "broker_transport_options": {
             "visibility_timeout": config.broker.visibility_timeout_s,
             "socket_timeout": config.broker.socket_timeout_s,

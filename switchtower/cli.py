@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
@@ -187,17 +189,19 @@ def create_keys(
 ) -> None:
     """Make a key for each role that has none and add it to the key ring."""
     from switchtower.envelope import Role
-    from switchtower.keys import create
+    from switchtower.keys import MACHINES, create
     from switchtower.settings import settings
 
     where = directory or settings().security.keys_directory
-    try:
-        made = create(where, [Role(role) for role in roles] if roles else tuple(Role), ring)
-    except ValueError:
-        raise typer.BadParameter(f"the roles are {', '.join(Role)}") from None
+    if unknown := set(roles or ()) - set(MACHINES):
+        hint = "; operators are made with `switchtower operator create`" if Role.OPERATOR in unknown else ""
+        raise typer.BadParameter(f"the roles are {', '.join(MACHINES)}{hint}")
+    made = create(where, [Role(role) for role in roles] if roles else MACHINES, ring)
     console.print("\n".join(made) if made else "every role has a key already")
 
 
+@cache
+@cache
 def attach_rooms() -> None:
     """Add the commands of the rooms that this installation has; the others say where they are to be had."""
     for point in entry_points(group=GROUP):

@@ -24,6 +24,7 @@ from switchtower.connection import connect, reachable
 from switchtower.envelope import KeyRing, Role, Signer
 from switchtower.errors import OversizedEnvelope, ResultTimeout
 from switchtower.jobs import Event, Record
+from switchtower.lease import expect_open
 from switchtower.ledger import Ledger, Submission
 from switchtower.messages import Envelope, JobResult, UserRequest
 from switchtower.outcome import TextCursor, outcome
@@ -67,9 +68,13 @@ class Client:
     # -- handing in ---------------------------------------------------------------------------
 
     def submit(self, request: UserRequest | str, idempotency_key: str | None = None) -> str:
-        """Enqueue one job and return its id; the same key gives the same job again."""
+        """Enqueue one job and return its id; the same key gives the same job again.
+
+        Raises `LockdownActive` under lockdown where `lockdown.submissions` is `refuse`; otherwise the job waits.
+        """
         submission = self._submission(request, idempotency_key)
         with reachable():
+            self._expect_open()
             accepted = self.ledger.submit(submission)
             if accepted.new:
                 self._publish(submission.envelope)
@@ -105,8 +110,14 @@ class Client:
             raise OversizedEnvelope(f"the request has {len(envelope.payload)} characters; the limit is {limit // 2}")
         return Submission(timed, envelope, idempotency_key)
 
+    def _expect_open(self) -> None:
+        """Under lockdown a job waits in its queue, or is refused here where the settings say so."""
+        if self.settings.lockdown.submissions == "refuse":
+            expect_open(self._redis, self.ring)
+
     def _submit_batch(self, some: list[Submission]) -> list[str]:
         with reachable(), self._redis.pipeline(transaction=False) as pipe:
+            self._expect_open()
             for one in some:
                 self.ledger.submit(one, pipe)
             accepted = [self.ledger.submitted(answer) for answer in pipe.execute()]

@@ -9,7 +9,6 @@ Signature (RFC 7515), so that no two languages can disagree about its canonical 
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 import os
@@ -58,6 +57,7 @@ class Role(StrEnum):
     CLOUD = "cloud"
     CONTROLLER = "controller"
     OPERATOR = "operator"
+    AUDITOR = "auditor"
 
 
 def _signed_bytes(head: dict[str, Any]) -> bytes:
@@ -153,6 +153,14 @@ class KeyRing:
     def add(self, signer: Signer) -> None:
         self._keys[signer.kid] = (signer.role, signer.key.public_key())
 
+    def join(self, other: KeyRing) -> None:
+        """Take another ring's keys in."""
+        self._keys |= other._keys
+
+    def remove(self, kid: str) -> None:
+        """Take a key out; what it seals from now on is refused."""
+        self._keys.pop(kid, None)
+
     def save(self, directory: Path) -> Path:
         """Write the ring as JSON; it holds nothing secret."""
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -202,7 +210,7 @@ def verify(envelope: Envelope, ring: KeyRing) -> None:
         if base64.b64encode(sig).decode() != envelope.sig:
             raise ForgedEnvelope  # the last letter has spare bits; one signature has one spelling
         ring.key(envelope).verify(sig, _signed_bytes(head))
-    except (InvalidSignature, binascii.Error):
+    except (InvalidSignature, ValueError):  # a seal that is no base64, or not even ASCII, among them
         raise ForgedEnvelope from None
     if payload_hash(envelope.payload) != envelope.hash:
         raise TamperedPayload

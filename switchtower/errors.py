@@ -42,6 +42,7 @@ SwitchtowerError
 ├── ConfigurationError
 │   └── MissingDependency
 └── BrokerUnavailable
+    └── BrokerDenied
 """
 
 from __future__ import annotations
@@ -95,6 +96,8 @@ class EnvelopeRefused(Refusal):
     """The envelope was refused; its message was acknowledged, counted and never executed."""
 
     status = 400
+    job: str | None = None
+    """The job that it says it is of, where it could be read; a forger may say anything."""
 
 
 class MalformedEnvelope(EnvelopeRefused):
@@ -267,3 +270,7 @@ class BrokerUnavailable(SwitchtowerError):
     """The broker does not answer; check SWITCHTOWER_BROKER__URL, or start one with `switchtower up`."""
 
     status = 503
+
+
+class BrokerDenied(BrokerUnavailable):
+    """The broker knows neither this user nor this password, or does not let the user do this."""

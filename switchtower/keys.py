@@ -8,7 +8,11 @@ from pathlib import Path
 from switchtower.envelope import RING, KeyRing, Role, Signer
 
 
-def create(directory: Path, roles: Iterable[Role] = tuple(Role), ring_directory: Path | None = None) -> list[str]:
+MACHINES = tuple(role for role in Role if role is not Role.OPERATOR)
+"""The roles that processes have; an operator is a person, whose key lies behind a password."""
+
+
+def create(directory: Path, roles: Iterable[Role] = MACHINES, ring_directory: Path | None = None) -> list[str]:
     """Make a key for each role that has none in the directory and add it to the ring; returns the new key ids.
 
     A second client gets a directory of its own and joins the deployment's ring.

@@ -188,7 +188,7 @@ class Ledger:
         """Publish progress; raises `LockdownActive` or `JobMoved` when the holder must stop."""
         args = [flag, holder, _event(kind, **data), self.line.max_events]
         match self._run("emit", [FLAG, job_key(job), events_key(job)], args):
-            case ["halted", _]:
+            case ["halted"]:
                 raise LockdownActive
             case ["moved", state]:
                 raise JobMoved(f"the job is {state}")

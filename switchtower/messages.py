@@ -154,24 +154,40 @@ class LLMDelegation(Message):
     task: str = Field(min_length=1)
 
 
+Permitted = Literal["file_read", "file_write", "search", "execute", "delegate"]
+"""What a model may ask to do; the schema of the permission policies has an action for each."""
+
+
 class PermissionRequest(Message):
     """A model asks to act on the world, and says why."""
 
     kind: Literal["permission_request"] = "permission_request"
     model: Name
-    action: Literal["file_read", "file_write", "search", "execute"]
+    action: Permitted
     resource: str = Field(min_length=1, max_length=4096)
     explanation: str = Field(min_length=1, max_length=2000)
+    tainted: bool = Field(default=True, description="retrieved or tool text is in the model's context, or may be")
 
 
 class PermissionDecision(Message):
-    """The answer to a permission request."""
+    """The answer to a permission request: granted, denied, or not granted until a human has answered `question`."""
 
     kind: Literal["permission_decision"] = "permission_decision"
     request: Identity
     granted: bool
     reason: str = Field(max_length=500)
     expires: Millis | None = None
+    model: Name | None = None
+    action: Permitted | None = None
+    resource: str = Field(default="", max_length=4096, description="the canonical form, which was decided on")
+    question: Identity | None = None
+    grant: Identity | None = None
+    policies: tuple[str, ...] = Field(default=(), description="the policies that decided, by their @id")
+    version: Hash | None = Field(default=None, description="SHA-256 of the policies in force")
+
+    @property
+    def pending(self) -> bool:
+        return self.question is not None and not self.granted
 
 
 class SecurityAlert(Message):

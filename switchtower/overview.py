@@ -1,4 +1,4 @@
-"""The line at a glance: jobs, queues, models, refusals."""
+"""The line at a glance: lockdown, jobs, queues, models, refusals."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from switchtower.client import Client
 from switchtower.jobs import DEAD, DUE, FINISHED, REFUSALS, Event
+from switchtower.lease import standing
 from switchtower.queues import QUEUES
 from switchtower.registry import announced
 
@@ -26,15 +28,29 @@ def overview(client: Client) -> Group:
     refused = Table("error", "messages", title="refused envelopes")
     for name, count in sorted(redis.hgetall(REFUSALS).items()):
         refused.add_row(str(name), str(count))
-    return Group(counts, queues, model_table(client), refused)
+    return Group(lockdown_line(client), counts, queues, model_table(client), refused)
+
+
+def lockdown_line(client: Client) -> Text:
+    """Whether the line runs, or is read-only and why."""
+    found = standing(client.ledger.redis, client.ring)
+    if not found.locked:
+        return Text("open", style="green")
+    since = f" since {_clock(found.since)}" if found.since else ""
+    waits = "are refused" if client.settings.lockdown.submissions == "refuse" else "wait in their queues"
+    said = f"read-only: locked down{since} by {found.by}: {found.reason}; status, results and search go on, new jobs "
+    return Text(said + waits, style="red")
+
+
+def _clock(at: int) -> str:
+    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="seconds")
 
 
 def dead_letters(client: Client, count: int) -> Table:
     """The latest jobs that failed for good, and why."""
     table = Table("when", "job", "error", "what to know", title="dead letters")
     for event in Event.read_all([("", client.ledger.redis.xrevrange(DEAD, count=count))]):
-        when = datetime.fromtimestamp(event.at / 1000, UTC).isoformat(timespec="seconds")
-        table.add_row(when, *(str(event.data.get(name, "")) for name in ("job", "error", "message")))
+        table.add_row(_clock(event.at), *(str(event.data.get(name, "")) for name in ("job", "error", "message")))
     return table
 
 

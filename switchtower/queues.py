@@ -23,7 +23,15 @@ QUEUES = (GUARDRAIL, ROUTER, GPU, UPKEEP)
 
 QUEUE_OF = {SCREEN: GUARDRAIL, ROUTE: ROUTER, GENERATE_LOCAL: GPU, REVIEW: GUARDRAIL}
 
+CLOUD = "cloud"
+"""What the queues of all cloud providers begin with."""
+
 PREFIX = "switchtower:"
+
+
+def is_own(queue: str) -> bool:
+    """Whether a queue is the line's."""
+    return queue in QUEUES or queue.split(".", maxsplit=1)[0] == CLOUD
 
 
 def key(*parts: str) -> str:

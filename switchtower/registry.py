@@ -37,34 +37,29 @@ def announce(redis: Redis, announcements: Iterable[Announcement]) -> None:
 
 
 def succeed(redis: Redis, announcements: Iterable[Announcement], heartbeat_s: float) -> None:
-    """Announce for the first time, and remove the entries of dead workers that served the same models."""
+    """Announce for the first time; remove dead workers of the same models, and what nobody could use any more."""
     served = list(announcements)
     names = {one.card.name for one in served}
     for name, old in _entries(redis).items():
-        if old.card.name in names and not old.alive(heartbeat_s):
+        if old is None or (old.card.name in names and not old.alive(heartbeat_s)):
             redis.hdel(MODELS, name)
     announce(redis, served)
 
 
 def announced(redis: Redis) -> list[Announcement]:
-    """Everything announced within a day, alive or not; older and unreadable entries are dropped for good."""
+    """Everything announced within a day, alive or not; who reads needs no right to write."""
     entries = _entries(redis)
-    return [entries[name] for name in sorted(entries)]
+    return [one for name in sorted(entries) if (one := entries[name]) is not None]
 
 
-def _entries(redis: Redis) -> dict[str, Announcement]:
-    found: dict[str, Announcement] = {}
-    for name, raw in redis.hgetall(MODELS).items():
-        one = _read(str(raw))
-        if one is None or now_ms() - one.seen > FORGET_MS:
-            redis.hdel(MODELS, str(name))
-        else:
-            found[str(name)] = one
-    return found
+def _entries(redis: Redis) -> dict[str, Announcement | None]:
+    """Every entry by its name, and nothing for one that is unreadable or too old."""
+    return {str(name): _read(str(raw)) for name, raw in redis.hgetall(MODELS).items()}
 
 
 def _read(raw: str) -> Announcement | None:
     try:
-        return Announcement.model_validate_json(raw)
+        one = Announcement.model_validate_json(raw)
     except ValidationError:
         return None
+    return one if now_ms() - one.seen <= FORGET_MS else None

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
+from urllib.parse import unquote, urlsplit
 
 from platformdirs import user_cache_path, user_state_path
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -33,10 +34,36 @@ class _Tier(BaseModel):
 class Broker(_Tier):
     """The Redis or Valkey server."""
 
-    url: str = "redis://127.0.0.1:6379/0"
+    url: str = Field(default="redis://127.0.0.1:6379/0", description="or the file:// in which it stands")
+    ca_file: Path | None = Field(default=None, description="who vouches for a rediss:// server; the system's if unset")
+    certificate_file: Path | None = Field(default=None, description="this process's own, for mutual TLS")
+    key_file: Path | None = None
     socket_timeout_s: float = Field(default=5, gt=0)
     extra_queues: tuple[str, ...] = Field(default=(), description="your own, for chord bodies and links")
     visibility_timeout_s: int = Field(default=7200, gt=0, description="longer than any task or hold")
+
+    @field_validator("url")
+    @classmethod
+    def _read_url(cls, url: str) -> str:
+        """A URL with its password may lie in a file, as secrets do in containers."""
+        parts = urlsplit(url)
+        if parts.scheme != "file":
+            return url
+        try:
+            return Path(unquote(parts.path)).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"the file with the broker's URL cannot be read: {error}") from None
+
+    @model_validator(mode="after")
+    def _never_half_encrypted(self) -> Self:
+        parts = urlsplit(self.url)
+        if "ssl_" in parts.query:
+            raise ValueError("TLS is set by ca_file, certificate_file and key_file, not in the URL")
+        if parts.scheme != "rediss" and (self.ca_file or self.certificate_file or self.key_file):
+            raise ValueError("there are files for TLS, but the URL does not begin with rediss://")
+        if bool(self.certificate_file) != bool(self.key_file):
+            raise ValueError("certificate_file and key_file go together")
+        return self
 
 
 class Line(_Tier):
@@ -59,17 +86,28 @@ class Security(_Tier):
     keys_directory: Path = Field(default_factory=lambda: user_state_path("switchtower") / "keys")
     max_envelope_bytes: int = Field(default=1_048_576, gt=0)
     rules: tuple[Path, ...] = Field(default=(), description="rule packs beside the built-in ones")
+    reload_s: float = Field(default=1, gt=0, description="how often a worker looks whether its rule files have changed")
     max_text_chars: int = Field(default=200_000, gt=0)
     judge_s: float = Field(default=30, gt=0, description="a guardrail that has not judged by then refuses")
     watch_s: float = Field(default=0.05, gt=0, description="how often a worker reads the lockdown flag")
     stale_s: float = Field(default=0.25, gt=0, description="a flag older than this counts as locked")
+    injection: Literal["off", "ngrams", "balanced", "strict"] = Field(
+        default="balanced", description="the trained detector; `ngrams` does without torch"
+    )
+    injection_input: float | None = Field(
+        default=None, gt=0, le=0.1, description="share of harmless prompts that may be refused; the policy's if unset"
+    )
+    injection_document: float | None = Field(default=None, gt=0, le=0.1, description="the same of harmless documents")
+    redact: Literal["never", "cloud", "always"] = Field(default="cloud", description="who is asked in placeholders")
+    release_hold_chars: int = Field(default=1024, gt=0, description="the most of an answer that waits to be judged")
 
 
 class Lockdown(_Tier):
     """The controller's lease, what raises the lockdown by itself, and what a release takes."""
 
+    directory: Path | None = Field(default=None, description="the controller's own; `controller` in the home if unset")
     lease_s: float = Field(default=5, gt=0, le=5, description="the line locks this long after the controller's death")
-    renew_s: float = Field(default=1, gt=0)
+    renew_s: float = Field(default=1, gt=0, description="at most half of the lease")
     denied_permissions: int = Field(default=5, gt=0, description="more denials of one model in the window raise")
     alerts: int = Field(default=20, gt=0, description="more alerts of one source in the window raise")
     window_s: float = Field(default=300, gt=0)
@@ -81,16 +119,27 @@ class Lockdown(_Tier):
     release_window_s: float = Field(default=900, gt=0)
     second_person: bool = Field(default=False, description="a release takes two different operators")
     submissions: Literal["hold", "refuse"] = Field(default="hold", description="new jobs under lockdown")
+    argon2_memory_kib: int = Field(default=65_536, ge=8192, le=4_194_304, description="what guessing a password costs")
+
+    @model_validator(mode="after")
+    def _renewed_in_time(self) -> Self:
+        if self.renew_s * 2 > self.lease_s:
+            raise ValueError("renew_s must be at most half of lease_s")
+        return self
 
 
 class Audit(_Tier):
     """The audit trail."""
 
     url: SecretStr | None = Field(default=None, description="PostgreSQL, as the INSERT-only role; no audit where unset")
-    heads: Path | None = Field(default=None, description="the file that signed heads are mirrored to")
+    reader_url: SecretStr | None = Field(default=None, description="the same, as the role that may read everything")
+    heads: Path | None = Field(default=None, description="the signed heads; `audit/heads.jsonl` in the home if unset")
+    head_rows: int = Field(default=1000, gt=0, description="a head is signed after so many rows …")
+    head_s: float = Field(default=10, gt=0, description="… and so long after a row that none covers yet")
     excerpt: Literal["none", "redacted"] = Field(default="none", description="what of a judged text is kept")
-    batch: int = Field(default=200, gt=0)
-    max_backlog: int = Field(default=1_000_000, gt=0, description="events kept for a writer that is away")
+    batch: int = Field(default=200, gt=0, description="events in one transaction")
+    max_note_bytes: int = Field(default=65_536, gt=0, description="a longer event is recorded by its hash")
+    patience_s: float = Field(default=30, gt=0, description="longest pause between two tries to reach PostgreSQL")
 
 
 class Permissions(_Tier):
@@ -100,6 +149,10 @@ class Permissions(_Tier):
     root: Path | None = Field(default=None, description="what models may touch; `files` in the home if unset")
     approval_s: float = Field(default=900, gt=0, description="how long a question to a human stands")
     grant_s: float = Field(default=3600, gt=0, description="how long an approval is good where none says otherwise")
+    max_grant_s: float = Field(default=2_592_000, gt=0, description="what is to stand longer belongs into a policy")
+    decision_s: float = Field(default=30, gt=0, description="how long after its decision a permission may be used")
+    max_questions: int = Field(default=20, gt=0, description="open questions of one model; more of them are denied")
+    max_file_bytes: int = Field(default=16_777_216, gt=0, description="of a file that a model reads or writes")
 
 
 class Local(_Tier):

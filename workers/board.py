@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from switchtower.jobs import Event, State
+from switchtower.models import Usage
 from switchtower.queues import GENERATE_LOCAL, REVIEW, ROUTE, SCREEN
 
 STATIONS = {SCREEN: "screen", ROUTE: "route", GENERATE_LOCAL: "generate", REVIEW: "review"}
@@ -31,7 +32,6 @@ class Card:
     model: str = ""
     reason: str = ""
     text: str = ""
-    tokens: int = 0
     handed_back: int = 0
     message: str = ""
     took: dict[str, int] = field(default_factory=dict)
@@ -39,10 +39,9 @@ class Card:
     def feed(self, event: Event) -> None:
         """Take one event in."""
         if event.begins_text:
-            self.text, self.tokens = "", 0
+            self.text = ""
         if event.kind == "token":
             self.text += event.text
-            self.tokens += 1
         elif event.state:
             self._move(event, event.state)
 
@@ -59,8 +58,8 @@ class Card:
             chosen = json.loads(event.data["route"])
             self.model, self.reason = chosen["adapter"] or chosen["model"], chosen["reason"]
 
-    def row(self, cost: float | None) -> list[RenderableType]:
-        """The job's line in the closing table."""
+    def row(self, usage: Usage | None) -> list[RenderableType]:
+        """The job's line in the closing table; only a job with a result has its usage."""
         why = self.reason.partition(": ")[2].partition(";")[0] or self.message
         return [
             self.job[-6:],
@@ -68,9 +67,9 @@ class Card:
             Text(self.state, _COLOURS.get(self.state, "white")),
             self.model,
             Text(why, "dim"),
-            str(self.tokens or ""),
+            "" if usage is None else str(usage.completion_tokens),
             "/".join(str(self.took.get(wire, "-")) for wire in STATIONS),
-            "" if cost is None else f"{cost:.1e}",
+            "" if usage is None else f"{usage.cost:.1e}",
         ]
 
     def track(self) -> Text:
@@ -113,7 +112,7 @@ class Board:
         )
         return Group(flag, table)
 
-    def summary(self, costs: dict[str, float]) -> Table:
+    def summary(self, usages: dict[str, Usage]) -> Table:
         """The closing table; times in milliseconds, costs in US dollars by job."""
         table = Table(title="what became of each job", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for name, width in (("job", 6), ("request", 14), ("state", 7), ("answered by", 24)):
@@ -122,5 +121,5 @@ class Board:
         for name, width in (("tokens", 6), ("ms at each station", 16), ("cost $", 7)):
             table.add_column(name, justify="right", min_width=width)
         for card in self.cards.values():
-            table.add_row(*card.row(costs.get(card.job)))
+            table.add_row(*card.row(usages.get(card.job)))
         return table

@@ -92,16 +92,11 @@ class EventStep(bootsteps.StartStopStep):  # type: ignore[misc]
 
 
 def hand_back(consumer: Any) -> None:
-    """Return what waits for a rate limit or an ETA to its queue, in the order in which it came."""
+    """Return what waits for a rate limit to its queue, in the order in which it came."""
     for bucket in filter(None, consumer.task_buckets.values()):
         while bucket.contents:
             request, _tokens = bucket.contents.pop()
             _return(request)
-    for request in sorted(state.scheduled_requests, key=lambda one: one.eta, reverse=True):
-        consumer.timer.cancel(request._eta_timer_entry)
-        state.scheduled_requests.discard(request)
-        _return(request)
-        consumer.qos.decrement_eventually()
 
 
 def _return(request: Any) -> None:

@@ -12,11 +12,11 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from security.lockdown import release, status
+from security.lockdown import Status, status, throwaway
+from security.lockdown.heads import heads_of
 from switchtower.client import Client
-from switchtower.envelope import Role, Signer
-from switchtower.errors import ConfigurationError, ResultTimeout
-from switchtower.jobs import Event, State, events_key
+from switchtower.errors import ConfigurationError, ReleaseRefused, ResultTimeout
+from switchtower.jobs import AUDIT, Event, State, events_key
 from switchtower.messages import UserRequest
 from switchtower.models import Sampling
 from switchtower.settings import settings
@@ -65,6 +65,8 @@ class _Demo:
 
     def play(self, prompts: list[str]) -> None:
         with self._show():
+            if self._lockdown().locked:
+                self._release("a lockdown of the last time")
             self._submit(prompts)
             self._follow(lambda: self._board.ended() >= max(1, len(prompts) // 3))
             self._halt()
@@ -79,21 +81,27 @@ class _Demo:
 
     def _halt(self) -> None:
         self._submit(_read(EXAMPLES / "critical.txt"))
-        self._follow(self._locked)
+        self._follow(lambda: self._lockdown().locked)
         before = self._board.ended()
-        found = status(self._client.ledger.redis, self._client.ring)
+        found = self._lockdown()
         waiting = len(self._board.cards) - before
         self._board.locked = f"LOCKED DOWN by {found.by}: {found.reason}\n{waiting} jobs wait; reads go on"
         self._note(f"[bold red]locked down[/] by {found.by}: {found.reason}; {waiting} jobs wait")
         looked = time.monotonic() + _LOOK_S
         self._follow(lambda: time.monotonic() > looked)
-        operator = Signer.load(self._running.settings.security.keys_directory, Role.OPERATOR)
-        release(self._client.ledger.redis, operator, "the demo's operator has looked")
+        self._release("the demo's operator has looked")
         self._board.locked = ""
-        self._note("[bold green]released[/] by the operator; the waiting jobs go on")
+        self._note("[bold green]released[/] by the operator (a throw-away one); the waiting jobs go on")
 
-    def _locked(self) -> bool:
-        return status(self._client.ledger.redis, self._client.ring).locked
+    def _release(self, reason: str) -> None:
+        """As an operator would: password, one-time code and the audit's head, judged by the controller."""
+        config = self._running.settings
+        verdict = throwaway.release(self._client.ledger.redis, config, reason, heads_of(config))
+        if verdict.outcome != "released":
+            raise ReleaseRefused(verdict.text)
+
+    def _lockdown(self) -> Status:
+        return status(self._client.ledger.redis, self._client.ring)
 
     def _follow(self, enough: Callable[[], bool]) -> None:
         while not enough():
@@ -135,7 +143,22 @@ class _Demo:
         results = {job: self._client.result(job) for job in done}
         for job, result in results.items():
             console.print(f"[dim]{self._board.cards[job].prompt}[/]\n  [cyan]{result.model}[/] {result.text.strip()}")
-        console.print(self._board.summary({job: result.usage.cost for job, result in results.items()}))
+        console.print(self._board.summary({job: result.usage for job, result in results.items()}))
         back = sum(card.handed_back for card in self._board.cards.values())
         refused = sum(card.state is State.REFUSED for card in self._board.cards.values())
         console.print(f"{len(done)} answered, {refused} refused, {back} steps handed back by the lockdown.")
+        self._prove()
+
+    def _prove(self) -> None:
+        """Walk the audit trail once the auditor has written all that happened."""
+        from security.audit.heads import Mirror
+        from security.audit.proof import Walk
+        from security.audit.queries import Archive
+
+        self._follow(lambda: not self._client.ledger.redis.xlen(AUDIT))
+        config, ring = self._running.settings, self._client.ring
+        walk = Walk(ring, {line.head.seq: line.head.hash for line in Mirror.of(config).all()})
+        with Archive(config.audit.reader_url) as archive:
+            rows = sum(1 for _ in walk.along(archive.all()))
+        said = f"[red]row {walk.flaw.seq}: {walk.flaw.what}[/]" if walk.flaw else "each follows from the one before"
+        console.print(f"The audit trail has {rows} rows; {said}. Look: switchtower audit tail")

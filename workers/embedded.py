@@ -1,4 +1,4 @@
-"""The embedded broker: Valkey from a wheel, on a free loopback port, with a password and an append-only file."""
+"""The embedded servers: Valkey from a wheel, with a password and an append-only file, and PostgreSQL for the audit."""
 
 from __future__ import annotations
 
@@ -9,44 +9,47 @@ import secrets
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from redis import Redis
 
-from security.lockdown import release
+from security.lockdown.founding import found
+from security.lockdown.places import controller_folder
 from switchtower import keys
 from switchtower.connection import connect
-from switchtower.envelope import Role, Signer
 from switchtower.errors import ConfigurationError, MissingDependency
-from switchtower.jobs import FLAG_EPOCH
 from switchtower.settings import EMBEDDED, Settings
+from workers.auditor import audit_tier, embedded_audit
 
 
 @contextmanager
-def embedded(settings: Settings, home: Path | None = None) -> Iterator[Settings]:
-    """A running broker with keys and an open flag; yields the settings that lead to it.
+def embedded(settings: Settings, home: Path | None = None, *, audit: bool = False) -> Iterator[Settings]:
+    """A running broker with keys, which a controller may open the first time; yields the settings that lead to it.
 
-    The jobs of the last time are still there. Raises `ConfigurationError` where one runs already.
+    With `audit` there is a database for the audit trail too, and releases must bear its head. The jobs of the last
+    time are still there, and so is its lockdown. Raises `ConfigurationError` where one runs already.
     """
     folder = (home or settings.home).absolute()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _alone(folder), _broker(folder) as url:
         keys.create(folder / "keys")
-        _announce(folder, url)
-        found = settings.model_copy(
+        here = settings.model_copy(
             update={
                 "home": folder,
                 "broker": settings.broker.model_copy(update={"url": url}),
                 "security": settings.security.model_copy(update={"keys_directory": folder / "keys"}),
+                "lockdown": settings.lockdown.model_copy(update={"directory": folder / "controller"}),
             }
         )
-        open_first_time(found)
-        try:
-            yield found
-        finally:
-            (folder / EMBEDDED).unlink(missing_ok=True)
+        with embedded_audit(here) if audit else nullcontext(here) as complete:
+            _announce(complete)
+            open_first_time(complete)
+            try:
+                yield complete
+            finally:
+                (folder / EMBEDDED).unlink(missing_ok=True)
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -55,16 +58,14 @@ def environment(settings: Settings) -> dict[str, str]:
         "SWITCHTOWER_HOME": str(settings.home),
         "SWITCHTOWER_BROKER__URL": settings.broker.url,
         "SWITCHTOWER_SECURITY__KEYS_DIRECTORY": str(settings.security.keys_directory),
+        "SWITCHTOWER_LOCKDOWN__DIRECTORY": str(controller_folder(settings)),
     }
 
 
 def open_first_time(settings: Settings) -> None:
-    """Release a flag that was never set; a lockdown of the last time stays."""
-    redis = connect(settings.broker)
-    if redis.get(FLAG_EPOCH) is None:
-        operator = Signer.load(settings.security.keys_directory, Role.OPERATOR)
-        release(redis, operator, "the embedded system's first start")
-    redis.close()
+    """Let the controller open what nobody has used yet; a lockdown of the last time stays."""
+    with connect(settings.broker) as redis:
+        found(redis, settings, "the embedded system's first start")
 
 
 @contextmanager
@@ -122,9 +123,18 @@ def _end_orphan(data: Path) -> None:
         os.kill(pid, signal.SIGTERM)
 
 
-def _announce(folder: Path, url: str) -> None:
-    path = folder / EMBEDDED
+def _announce(here: Settings) -> None:
+    path = here.home / EMBEDDED
     path.touch(mode=0o600)
+    tiers = {
+        "broker": {"url": here.broker.url},
+        "security": {"keys_directory": str(here.security.keys_directory)},
+        "lockdown": {"directory": str(here.lockdown.directory)},
+        "audit": audit_tier(here),
+    }
+    path.write_text("\n".join(_toml(name, said) for name, said in tiers.items() if said))
+
+
+def _toml(tier: str, said: dict[str, str]) -> str:
     # A JSON string is a TOML string too.
-    keys_directory = json.dumps(str(folder / "keys"))
-    path.write_text(f"[broker]\nurl = {json.dumps(url)}\n\n[security]\nkeys_directory = {keys_directory}\n")
+    return f"[{tier}]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in said.items())

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 from celery import Celery
+from redis import Redis
 
 from security.halt import Halt
-from security.lockdown import Flag
-from switchtower.connection import shared
+from switchtower.connection import connect, shared
 from switchtower.envelope import KeyRing, Role, Signer
-from switchtower.errors import ConfigurationError
+from switchtower.errors import ConfigurationError, LockdownActive
+from switchtower.lease import Flag, read_flag
 from switchtower.ledger import Claim, Ledger
 from switchtower.messages import Envelope, Message
 from switchtower.settings import Settings
@@ -50,14 +52,32 @@ class Runtime:
         capacity = 1 if conf.worker_pool == "prefork" else conf.worker_concurrency
         return Keeper(self.ledger, self.settings.line.lease_s / 3, capacity or 0)
 
+    @cached_property
+    def _gate(self) -> Redis:
+        """A connection that reads the flag, whatever bytes stand in it."""
+        return connect(self.settings.broker, encoding_errors="replace")
+
     def claim(self, envelope: Envelope, holder: str, fresh: Message | None, canvas: str) -> Claim:
         """Pass the gate and take the step.
 
         Asked again where the flag is new but verified, and where the job is unknown but `fresh` may enter it.
         """
         claim = self.ledger.claim(envelope, holder, self.flag.verified, canvas=canvas)
-        if claim.answer == "halted" and self.flag.accept(claim.detail):
+        if claim.answer == "halted" and self.renewed():
             claim = self.ledger.claim(envelope, holder, self.flag.verified, canvas=canvas)
         if claim.answer == "unknown" and fresh:
             claim = self.ledger.claim(envelope, holder, self.flag.verified, fresh, canvas)
         return claim
+
+    def emit(self, job: str, holder: str, kind: str, **data: Any) -> None:
+        """Publish progress; raises `LockdownActive` or `JobMoved` where the holder must stop."""
+        try:
+            self.ledger.emit(job, holder, self.flag.verified, kind, **data)
+        except LockdownActive:
+            if not self.renewed():
+                raise
+            self.ledger.emit(job, holder, self.flag.verified, kind, **data)
+
+    def renewed(self) -> bool:
+        """Whether the flag is only another one than before, and says open: the lease is renewed each second."""
+        return self.flag.accept(*read_flag(self._gate))

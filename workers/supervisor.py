@@ -7,15 +7,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from celery.utils.log import get_logger
 
 from switchtower.settings import Settings
 from workers.embedded import environment
+from workers.parent import VARIABLE
 
 logger = get_logger(__name__)
+
+SERVICES = ("auditor", "controller")
+"""Processes of the system that are no Celery workers, in the order in which they start; they outlive the workers."""
 
 _HARD_KILL_S = 5
 # Spinning OpenMP threads on a busy machine slow each other down tenfold.
@@ -49,7 +53,7 @@ class Supervisor:
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
-                env=self._environment | self._secrets[name] | {"SWITCHTOWER_PARENT": str(os.getpid())},
+                env=self._environment | self._secrets[name] | {VARIABLE: str(os.getpid())},
                 start_new_session=True,
             )
 
@@ -62,35 +66,30 @@ class Supervisor:
                     self.respawn(name)
 
     def stop(self) -> None:
-        """Ask all to finish what they run, wait for the soft shutdown, then kill what is left."""
+        """Ask all to finish what they run, wait for the soft shutdown, then kill what is left; services come last.
+
+        Without a controller the line locks, and what still runs would be handed back instead of finished.
+        """
         self._stopping.set()
-        for process in self.processes.values():
-            if process.poll() is None:
-                process.terminate()
+        self._end([name for name in self.processes if name not in SERVICES])
+        for name in reversed([name for name in self.processes if name in SERVICES]):
+            self._end([name])
+
+    def _end(self, names: Sequence[str]) -> None:
+        for name in names:
+            if self.processes[name].poll() is None:
+                self.processes[name].terminate()
         until = time.monotonic() + self._settings.line.soft_shutdown_s + _HARD_KILL_S
-        for name, process in self.processes.items():
+        for name in names:
             try:
-                process.wait(max(0.1, until - time.monotonic()))
+                self.processes[name].wait(max(0.1, until - time.monotonic()))
             except subprocess.TimeoutExpired:
                 logger.warning("%s did not stop in time and is killed; its lease runs out", name)
-                process.kill()
-                process.wait()
+                self.processes[name].kill()
+                self.processes[name].wait()
 
 
 def worker_command(kind: str) -> list[str]:
-    """The command line of a worker of this kind."""
-    return [sys.executable, "-m", "switchtower", "worker", kind]
-
-
-def end_with_parent(every_s: float = 0.5) -> None:
-    """Terminate this process when the supervisor that started it is gone."""
-    parent = os.environ.get("SWITCHTOWER_PARENT")
-    if parent is None:
-        return
-
-    def follow() -> None:
-        while os.getppid() == int(parent):
-            time.sleep(every_s)
-        os.kill(os.getpid(), 15)
-
-    threading.Thread(target=follow, name="parent-watch", daemon=True).start()
+    """The command line of a worker of this kind, or of a service."""
+    words = [kind] if kind in SERVICES else ["worker", kind]
+    return [sys.executable, "-m", "switchtower", *words]

@@ -1,4 +1,4 @@
-"""The embedded system: broker, one worker of each kind, and Flower, up when this says so and down after."""
+"""The embedded system: broker, services, one worker of each kind, and Flower, up when this says so and down after."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from redis import Redis
 from rich.console import Console
 
+from security.lockdown.places import LEADER
 from switchtower.connection import connect
 from switchtower.errors import ConfigurationError
 from switchtower.queues import QUEUES
@@ -22,9 +23,10 @@ from switchtower.registry import announced
 from switchtower.settings import Settings
 from workers import base_model
 from workers.embedded import embedded
-from workers.supervisor import Supervisor
+from workers.staff import expect_operator
+from workers.supervisor import SERVICES, Supervisor
 
-KINDS = ("guardrail", "router", "gpu", "upkeep")
+KINDS = (*SERVICES, "guardrail", "router", "gpu", "upkeep")
 _READY_S = 180
 
 
@@ -45,12 +47,18 @@ def system(
     flower: bool = False,
     kinds: Sequence[str] = KINDS,
     console: Console | None = None,
+    asks: bool = False,
 ) -> Iterator[System]:
-    """Start everything, wait until the model is announced, and stop everything at the end."""
+    """Start everything, wait until the model is announced, and stop everything at the end.
+
+    Where no operator is known, `asks` has one made in a dialogue; otherwise a throw-away operator is made.
+    """
     _end_in_good_order()
-    say = (console or Console(quiet=True)).print
+    screen = console or Console(quiet=True)
+    say = screen.print
     base_model.prepare(settings.local.cache_directory, lambda step: say(f"[dim]model: {step}[/]"))
-    with embedded(settings, home) as found:
+    with embedded(settings, home, audit=True) as found:
+        expect_operator(found, screen, asks=asks)
         supervisor = Supervisor(found, found.home / "logs")
         try:
             for kind in kinds:
@@ -71,7 +79,7 @@ def _end_in_good_order() -> None:
 
 
 def wait_ready(settings: Settings, supervisor: Supervisor, kinds: Sequence[str]) -> None:
-    """Until each worker consumes its queue and the model is announced; raises when one dies first."""
+    """Until a controller leads, each worker consumes and the model is announced; raises when one dies first."""
     redis, until = connect(settings.broker), time.monotonic() + _READY_S
     with redis:
         while not _ready(settings, redis, kinds):
@@ -86,9 +94,10 @@ def wait_ready(settings: Settings, supervisor: Supervisor, kinds: Sequence[str])
 
 
 def _ready(settings: Settings, redis: Redis, kinds: Sequence[str]) -> bool:
+    led = "controller" not in kinds or bool(redis.exists(LEADER))
     bound = all(redis.exists(f"_kombu.binding.{queue}") for queue in QUEUES if queue in kinds)
     served = any(one.alive(settings.local.heartbeat_s) for one in announced(redis))
-    return bound and (served or "gpu" not in kinds)
+    return led and bound and (served or "gpu" not in kinds)
 
 
 def _start_flower(supervisor: Supervisor, settings: Settings) -> str:

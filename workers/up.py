@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +22,7 @@ def run_up(
     from workers.system import system
 
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    with system(settings(), home, flower=flower, console=console) as running:
+    with system(settings(), home, flower=flower, console=console, asks=sys.stdin.isatty()) as running:
         console.print("[green]up[/]; Ctrl-C stops it. In another terminal: switchtower ask 'What is a switch tower?'")
         if running.flower_url:
             console.print(f"Flower: {running.flower_url}")

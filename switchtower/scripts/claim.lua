@@ -3,8 +3,7 @@
 -- KEYS: flag, job, events, due
 -- ARGV: verified open flag, job id, station, nonce, holder, lease (ms), max deliveries, record JSON ('' = the
 --       job must be known), time to live of a job that enters (s), event JSON, max events, canvas JSON ('' = none)
-local flag = redis.call('GET', KEYS[1])
-if not flag or flag ~= ARGV[1] then return {'halted', flag or ''} end
+if ARGV[1] == '' or redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return {'halted'} end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local job = redis.call('HMGET', KEYS[2], 'state', 'station', 'nonce', 'lease', 'deliveries', 'deadline')

@@ -13,7 +13,7 @@ from kombu import Exchange, Queue
 
 from switchtower.app import create_app
 from switchtower.settings import Settings, settings
-from workers.supervisor import end_with_parent
+from workers.parent import end_with_parent
 
 QUEUE = "collector"
 JOIN = "collector.join"

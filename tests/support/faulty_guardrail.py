@@ -23,8 +23,8 @@ from tasks.review import reviewer
 from tasks.screen import screener
 from tasks.station import Body
 from workers.boot import serve
+from workers.parent import end_with_parent
 from workers.runtime import Runtime
-from workers.supervisor import end_with_parent
 
 CRASH, HANG, RAISE, HOG = "crash", "hang", "raise", "hog"
 _ROOM = 512 << 20

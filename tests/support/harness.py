@@ -8,28 +8,35 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from redis import Redis
 
+from security.lockdown import status, throwaway
+from security.lockdown.controller import Controller
+from security.lockdown.request import Heads, request_release, wish
 from switchtower.client import Client
 from switchtower.connection import connect
 from switchtower.envelope import KeyRing, Role, Signer
-from switchtower.settings import Line, Settings, load
+from switchtower.settings import Line, Lockdown, Settings, load
+from tests.support.person import Person
+from tests.support.wait import until
 from workers.embedded import embedded
 from workers.supervisor import Supervisor
 from workers.system import wait_ready
 
 ROOT = Path(__file__).resolve().parents[2]
 LINE = Line(lease_s=2, grace_s=1, sweep_s=0.2, soft_shutdown_s=2, retention_s=600)
+LOCKDOWN = Lockdown(alerts=10_000, disk=1, host_memory=1, argon2_memory_kib=8192)
+"""Nothing that this host or another test does may raise; and a password is not worth guessing."""
 ECHO = (sys.executable, str(ROOT / "ops/bench/echo_worker.py"))
 
 
 @dataclass
 class Harness:
-    """A broker with keys and an open flag, and the workers that a test starts on it."""
+    """A broker with keys and a controller that holds the line open, and the workers that a test starts on it."""
 
     settings: Settings
     supervisor: Supervisor
@@ -51,7 +58,26 @@ class Harness:
         return KeyRing.load(self.settings.security.keys_directory)
 
     def signer(self, role: Role) -> Signer:
+        if role is Role.OPERATOR:
+            return throwaway.Throwaway.load(self.settings).signer(self.settings)
         return Signer.load(self.settings.security.keys_directory, role)
+
+    @property
+    def locked(self) -> bool:
+        return status(self.redis, self.ring).locked
+
+    def release(self, reason: str = "the drill is over") -> None:
+        """Release the lockdown if there is one, as an operator would, who looks again when it was raised again.
+
+        Each time it is somebody else: a code is taken once, and tests release more often than codes change.
+        """
+        while (found := status(self.redis, self.ring)).locked:
+            if not found.epoch:
+                continue  # the controller gives it one within a moment
+            person = Person.on(self.settings, "passer-by", step_s=30)
+            asked = wish(person.signer, found.epoch, person.code(), None, reason)
+            verdict = request_release(self.redis, self.ring, person.signer, asked)
+            assert verdict.outcome in {"released", "stale_epoch"}, verdict.text
 
     def start(self, *kinds: str, tokens: int = 3, pause: float = 0.0) -> None:
         """Start workers and wait until they consume; `gpu` is an echo unless `model` is asked for."""
@@ -110,16 +136,43 @@ class Harness:
 
 
 @contextmanager
-def harness(home: Path, line: Line = LINE) -> Iterator[Harness]:
-    """A system of its own, gone without a trace at the end."""
-    settings = load().model_copy(update={"line": line})
-    extra = {f"SWITCHTOWER_LINE__{name.upper()}": str(value) for name, value in line.model_dump().items()}
+def harness(
+    home: Path, line: Line = LINE, lockdown: Lockdown = LOCKDOWN, *, controller: bool = True
+) -> Iterator[Harness]:
+    """A system of its own, gone without a trace at the end; without `controller` a test starts its own."""
+    settings = load().model_copy(update={"line": line, "lockdown": lockdown})
     with embedded(settings, home) as found:
-        made = Harness(found, Supervisor(found, found.home / "logs", extra))
+        throwaway.Throwaway.create(found)
+        made = Harness(found, Supervisor(found, found.home / "logs", environment(line, lockdown)))
         try:
-            yield made
+            with controlled(made.settings) if controller else nullcontext():
+                yield made
         finally:
             made.end()
+
+
+def environment(line: Line, lockdown: Lockdown) -> dict[str, str]:
+    """The variables that give a process the same times and limits."""
+    said = {f"LINE__{name}": value for name, value in line.model_dump().items()}
+    said |= {f"LOCKDOWN__{name}": value for name, value in lockdown.model_dump(exclude_none=True).items()}
+    return {f"SWITCHTOWER_{name.upper()}": str(value) for name, value in said.items()}
+
+
+@contextmanager
+def controlled(settings: Settings, heads: Heads | None = None, *, locked: bool = False) -> Iterator[Controller]:
+    """A controller in a thread, which costs no start of a process; it has looked, and opened unless `locked`."""
+    controller = Controller(settings, heads)
+    thread = threading.Thread(target=controller.run, name="controller", daemon=True)
+    thread.start()
+    ring = KeyRing.load(settings.security.keys_directory)
+    try:
+        with connect(settings.broker) as redis:
+            until(lambda: status(redis, ring).leader, "the controller to lead")
+            until(lambda: status(redis, ring).locked is locked, "the controller to open the line")
+        yield controller
+    finally:
+        controller.stop()
+        thread.join(10)
 
 
 def redis_of(settings: Settings) -> Redis:

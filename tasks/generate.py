@@ -8,10 +8,11 @@ from typing import Protocol
 from security.guardrails import Guardrail
 from switchtower.envelope import Role, admit, unpack
 from switchtower.messages import Completion, Message, RoutingDecision, Screened, UserRequest
-from switchtower.models import ModelCard, Sampling, Surface, Usage
+from switchtower.models import ModelCard, Sampling, Usage
 from switchtower.queues import ROUTE
+from tasks.disguise import disguise
 from tasks.line import identity
-from tasks.screen import enforce
+from tasks.release import Release, onset_of
 from tasks.station import Body
 from tasks.work import Work
 
@@ -44,13 +45,16 @@ class Engine(Protocol):
 
 def local_generator(engine: Engine, guardrail: Guardrail) -> Body:
     """The body of the local generate station."""
+    onset_of(guardrail)  # now, and not while the first user waits
 
     def generate(work: Work[RoutingDecision]) -> Message:
-        request = proven(work).subject
+        guise = disguise(work, proven(work).subject)
         card = work.message.card
+        release = Release(work, guardrail, guise.rehydration())
         answer = engine.generate(
-            conversation(request, card), card.adapter, request.sampling, Release(work, guardrail), _stop(work)
+            conversation(guise.request, card), card.adapter, guise.request.sampling, release, _stop(work)
         )
+        release.close()
         work.check()
         usage = Usage(
             prompt_tokens=answer.prompt_tokens,
@@ -81,23 +85,6 @@ def conversation(request: UserRequest, card: ModelCard) -> list[dict[str, str]]:
     system = [{"role": "system", "content": card.system_prompt}] if card.system_prompt else []
     history = [{"role": turn.role, "content": turn.text} for turn in request.history]
     return [*system, *history, {"role": "user", "content": request.prompt}]
-
-
-class Release:
-    """Lets each piece of text out to the job's stream, once the guardrail has seen all that is written so far."""
-
-    def __init__(self, work: Work[RoutingDecision], guardrail: Guardrail) -> None:
-        self._work = work
-        self._guardrail = guardrail
-        self._written = ""
-
-    def __call__(self, text: str) -> None:
-        self._work.check()
-        self._written += text
-        verdict = self._guardrail.judge(self._written, Surface.OUTPUT)
-        if not verdict.passed:  # what passes here is judged as a whole, and audited, by review
-            enforce(self._work, verdict, self._written)
-        self._work.emit("token", text=text)
 
 
 def _stop(work: Work[RoutingDecision]) -> Callable[[], str | None]:

@@ -1,10 +1,11 @@
-"""review: the output is screened too, and only then delivered."""
+"""review: the output is screened too, and only then delivered, with the user's own values in it."""
 
 from __future__ import annotations
 
 from security.guardrails import Guardrail
 from switchtower.messages import Completion, JobResult, Message
 from switchtower.models import Surface
+from tasks.disguise import restored
 from tasks.screen import enforce
 from tasks.station import Body
 from tasks.work import Work
@@ -17,8 +18,11 @@ def reviewer(guardrail: Guardrail) -> Body:
         answer = work.message
         verdict = guardrail.judge(answer.text, Surface.OUTPUT)
         enforce(work, verdict, answer.text)
+        text, lost = restored(work, answer.text)
+        if lost:
+            verdict = verdict.model_copy(update={"findings": (*verdict.findings, lost)})
         return JobResult(
-            text=answer.text,
+            text=text,
             model=answer.model,
             adapter=answer.adapter,
             usage=answer.usage,

@@ -1,0 +1,1 @@
+"""Private values out of a text, placeholders in; and back again."""

@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
-from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any

@@ -28,7 +28,7 @@ from switchtower.lease import expect_open
 from switchtower.ledger import Ledger, Submission
 from switchtower.messages import Envelope, JobResult, UserRequest
 from switchtower.outcome import TextCursor, outcome
-from switchtower.queues import REVIEW, ROUTE, SCREEN, step_id
+from switchtower.queues import REVIEW, ROUTE, SCREEN, SEALED, step_id
 from switchtower.settings import Settings, settings
 
 Progress = Callable[[int], None]
@@ -95,8 +95,11 @@ class Client:
         """The job as a Celery chain, for groups and chords; its last task's result is the sealed answer."""
         submission = self._submission(request)
         job, sealed = submission.request.job, submission.envelope
-        first = self.app.signature(SCREEN, args=[sealed.model_dump()], task_id=sealed.id)
-        return chain(first, *(self.app.signature(name, task_id=step_id(job, name)) for name in (ROUTE, REVIEW)))
+        shown = {"argsrepr": SEALED, "kwargsrepr": "{}"}
+        first = self.app.signature(SCREEN, args=[sealed.model_dump()], task_id=sealed.id, **shown)
+        return chain(
+            first, *(self.app.signature(name, task_id=step_id(job, name), **shown) for name in (ROUTE, REVIEW))
+        )
 
     def _submission(self, request: UserRequest | str, idempotency_key: str | None = None) -> Submission:
         asked = UserRequest(prompt=request) if isinstance(request, str) else request
@@ -133,7 +136,7 @@ class Client:
             args=[envelope.model_dump()],
             task_id=envelope.id,
             ignore_result=True,
-            argsrepr="(<sealed>,)",
+            argsrepr=SEALED,
             kwargsrepr="{}",
             producer=producer,
         )

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from switchtower.envelope import RING, KeyRing, Role, Signer
 
-
 MACHINES = tuple(role for role in Role if role is not Role.OPERATOR)
 """The roles that processes have; an operator is a person, whose key lies behind a password."""
 

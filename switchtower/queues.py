@@ -14,6 +14,9 @@ RESULT = "switchtower.result"
 LOCKDOWN = "switchtower.lockdown"
 AUDITED = "switchtower.audit"
 
+SEALED = "(<sealed>,)"
+"""What Celery shows in an envelope's place; without it, it would write the envelope into the headers again."""
+
 GUARDRAIL = "guardrail"
 ROUTER = "router"
 GPU = "gpu"

@@ -16,16 +16,18 @@ def run_worker(
     level: Annotated[str, typer.Option(help="How much to log.")] = "INFO",
 ) -> None:
     """Run one worker until it is told to stop."""
+    from switchtower.connection import refuse_early
     from switchtower.settings import settings
     from tasks.kinds import KINDS, build
     from workers.boot import serve
-    from workers.supervisor import end_with_parent
+    from workers.parent import end_with_parent
 
     if kind not in KINDS:
         raise typer.BadParameter(f"the kinds are {', '.join(KINDS)}")
     if kind == "gpu" and pool not in (None, "threads"):
         raise ConfigurationError("a gpu worker runs on threads: CUDA does not survive a fork")
     end_with_parent()
+    refuse_early(settings().broker)
     chosen = KINDS[kind]
     app = build(chosen, settings())
     serve(app, kind, chosen.queues, pool or chosen.pool, concurrency or chosen.concurrency, level)

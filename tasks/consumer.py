@@ -7,6 +7,7 @@ from typing import Any
 
 from celery.utils.log import get_logger
 from celery.worker.consumer import Consumer
+from celery.worker.control import Panel
 from celery.worker.loops import asynloop
 
 from switchtower.errors import EnvelopeRefused, MalformedEnvelope, Retargeted
@@ -17,6 +18,17 @@ logger = get_logger(__name__)
 UNKNOWN = "switchtower.unknown"
 """Where a message was going that does not say so."""
 
+_ODD = (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""What parsing may raise, be it nested too deeply or a number that is none."""
+
+_REMOTE = frozenset(
+    {
+        *("active", "active_queues", "clock", "conf", "disable_events", "enable_events", "heartbeat", "hello", "ping"),
+        *("query_task", "registered", "report", "reserved", "revoked", "scheduled", "stats"),
+    }
+)
+"""What may be asked of a worker from afar: nothing that changes what it does."""
+
 
 class DiscreetConsumer(Consumer):  # type: ignore[misc]
     """Acknowledges what it cannot take.
@@ -25,11 +37,23 @@ class DiscreetConsumer(Consumer):  # type: ignore[misc]
     worker and give the message back, so that the next worker ends too.
     """
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        for name in Panel.data.keys() - _REMOTE:
+            del Panel.data[name]
+        super().__init__(*args, **options)
+
+    def update_strategies(self) -> None:
+        """As Celery's, for stations only: its own tasks (`celery.map`, …) would send what a message asks for."""
+        super().update_strategies()
+        tasks = self.app.tasks
+        for name in [name for name in self.strategies if not hasattr(tasks[name], "station")]:
+            del self.strategies[name]
+
     def loop(self, *args: Any) -> None:
         """Celery's event loop; bytes that are no message at all cost a reconnection instead of the worker."""
         try:
             asynloop(*args)
-        except (ValueError, TypeError, AttributeError) as error:
+        except _ODD as error:
             report(self.app.runtime, UNKNOWN, MalformedEnvelope(f"{type(error).__name__} in the transport"))
             raise ConnectionResetError("the transport popped something that is no message") from error
 
@@ -64,7 +88,7 @@ class DiscreetConsumer(Consumer):  # type: ignore[misc]
         def on_task_received(message: Any) -> None:
             try:
                 handle(message)
-            except (TypeError, ValueError, LookupError, AttributeError) as error:
+            except (*_ODD, LookupError) as error:
                 if message.acknowledged:
                     raise
                 self._drop(message, MalformedEnvelope(f"{type(error).__name__} in the message's headers"))

@@ -6,15 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from celery import Celery
+from kombu.transport import TRANSPORT_ALIASES
 
 from router.pool import Pool
 from security.guardrails import Guardrail
+from security.injection.detector import injection_detector
 from security.packs import RULES, RulePack
+from security.shell.guardrail import ShellGuardrail
 from switchtower.envelope import Role
 from switchtower.queues import GENERATE_LOCAL, GPU, GUARDRAIL, REVIEW, ROUTE, ROUTER, SCREEN, UPKEEP
 from switchtower.registry import announced
 from switchtower.settings import Settings
 from tasks.generate import local_generator
+from tasks.reload import follow
 from tasks.review import reviewer
 from tasks.route import router
 from tasks.screen import screener
@@ -45,14 +49,17 @@ def _upkeep(settings: Settings, runtime: Runtime) -> dict[str, Body]:
     return {}
 
 
-def make_guardrail(settings: Settings) -> Guardrail:
-    """The built-in rule packs and the deployment's own."""
+def make_guardrail(settings: Settings, *, prompts: bool = True) -> Guardrail:
+    """The built-in rule packs, the deployment's own, the shell analysis, and with `prompts` the trained detector."""
     pack = RulePack.load([RULES, *settings.security.rules])
-    return Guardrail(pack, settings.security.max_text_chars)
+    injection = injection_detector(settings.security) if prompts else None
+    if injection:
+        injection.warm()  # now, so that no first user waits, and before any fork, so that children share the weights
+    return ShellGuardrail(pack, settings.security.max_text_chars, [injection] if injection else [])
 
 
 def _guardrail(settings: Settings, runtime: Runtime) -> dict[str, Body]:
-    guardrail = make_guardrail(settings)
+    guardrail = follow(make_guardrail(settings), runtime)
     return {SCREEN: screener(guardrail), REVIEW: reviewer(guardrail)}
 
 
@@ -66,7 +73,7 @@ def _gpu(settings: Settings, runtime: Runtime) -> dict[str, Body]:
 
     model = LocalModel(settings)
     model.announce(runtime)
-    return {GENERATE_LOCAL: local_generator(model.engine, make_guardrail(settings))}
+    return {GENERATE_LOCAL: local_generator(model.engine, follow(make_guardrail(settings, prompts=False), runtime))}
 
 
 KINDS = {
@@ -84,6 +91,7 @@ def build(kind: Kind, settings: Settings, bodies: Bodies | None = None) -> Celer
     """The Celery app of a kind of worker with its stations; `bodies` stand in for the kind's own."""
     app, runtime = assemble(kind.name, kind.role, settings)
     app.conf.worker_consumer = "tasks.consumer:DiscreetConsumer"
+    TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss"), "tasks.transport:KnowingTransport"))
     app.steps["consumer"].add(EventStep)
     install(app, runtime, (bodies or kind.bodies)(settings, runtime))
     return app

@@ -18,7 +18,7 @@ from celery import Celery, Signature
 from switchtower.envelope import Role
 from switchtower.messages import Completion, JobResult, Message, RoutingDecision, Screened, UserRequest
 from switchtower.models import Provider
-from switchtower.queues import GENERATE_LOCAL, RESULT, REVIEW, ROUTE, SCREEN, step_id
+from switchtower.queues import GENERATE_LOCAL, RESULT, REVIEW, ROUTE, SCREEN, SEALED, step_id
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,6 @@ LINE = {station.wire: station for station in _TABLE}
 
 _CHAIN = (SCREEN, ROUTE, REVIEW)
 """The Celery chain; the generators are not in it because `route` is replaced by one of them."""
-
-
-SEALED = "(<sealed>,)"
-"""What Celery shows in an envelope's place; without it, it would write the envelope into the headers again."""
 
 
 def identity(job: str, wire: str) -> str:

@@ -46,5 +46,5 @@ def enforce(work: Work[Any], verdict: Verdict, text: str) -> None:
     redis = work.runtime.ledger.redis
     redis.xadd(ALERTS, {"e": alert.model_dump_json()}, maxlen=10_000)
     if critical:
-        engage(redis, f"job {work.job}: {summary}", work.station.wire)
+        engage(redis, f"job {work.job}: {summary}", work.station.wire, work.runtime.signer)
     raise GuardrailRefused(summary)

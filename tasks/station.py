@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import traceback
 from collections.abc import Callable, Sequence
@@ -33,8 +32,9 @@ from switchtower.errors import (
 )
 from switchtower.jobs import State
 from switchtower.messages import Envelope, JobResult, Message, RoutingDecision
+from switchtower.queues import SEALED
 from tasks.admission import report
-from tasks.line import GENERATORS, LINE, SEALED, Station, identity, rest
+from tasks.line import GENERATORS, LINE, Station, identity
 from tasks.work import Work
 from workers.keeper import Limit
 from workers.runtime import Runtime
@@ -75,6 +75,7 @@ class StationTask(Task):  # type: ignore[misc]
             message = unpack(envelope, self.station.takes)
             self._claim(envelope, holder, message)
         except EnvelopeRefused as refusal:
+            refusal.job = envelope.job
             report(self.runtime, self.name, refusal)
             # The sender's own mistake, not a stranger's: its job must not wait for the deadline.
             if self.runtime.ledger.expects(envelope) and not isinstance(refusal, Replayed):
@@ -83,12 +84,10 @@ class StationTask(Task):  # type: ignore[misc]
         except (BrokerLost, BrokerSilent) as error:
             raise Reject(type(error).__name__, requeue=True) from None
         self.request.work = Work(message, envelope, self.station, holder, self.runtime)
-        if not self.request.chain:
-            self.request.chain = list(reversed(rest(self.app, envelope.job, self.name)))
 
     def _claim(self, envelope: Envelope, holder: str, message: Message) -> None:
         fresh = message if self.name == next(iter(LINE)) else None
-        claim = self.runtime.claim(envelope, holder, fresh, self._canvas())
+        claim = self.runtime.claim(envelope, holder, fresh, self.request.canvas)
         match claim.answer:
             case "ok":
                 return
@@ -103,12 +102,6 @@ class StationTask(Task):  # type: ignore[misc]
             case "busy":
                 raise Ignore("another worker has this step")
         raise Replayed
-
-    def _canvas(self) -> str:
-        """What a republished message needs to stay a member of its chord; empty for most."""
-        chain = self.request.chain or ()
-        last = chain[0]["options"] if chain else {}
-        return json.dumps(chain) if "chord" in last else ""
 
     # -- the body, and after it ---------------------------------------------------------------
 

@@ -36,7 +36,7 @@ class Work(Generic[M]):
 
     def emit(self, kind: str, **data: Any) -> None:
         """Publish progress to the job's stream; raises when the body must stop."""
-        self.runtime.ledger.emit(self.job, self.holder, self.runtime.flag.verified, kind, **data)
+        self.runtime.emit(self.job, self.holder, kind, **data)
 
     def check(self) -> None:
         """Raise when the body must stop; cheap enough for every token."""

@@ -44,7 +44,7 @@ def embedded(settings: Settings, home: Path | None = None, *, audit: bool = Fals
             }
         )
         with embedded_audit(here) if audit else nullcontext(here) as complete:
-            _announce(complete)
+            announce(complete)
             open_first_time(complete)
             try:
                 yield complete
@@ -123,7 +123,8 @@ def _end_orphan(data: Path) -> None:
         os.kill(pid, signal.SIGTERM)
 
 
-def _announce(here: Settings) -> None:
+def announce(here: Settings) -> None:
+    """Write the file by which this user's other commands find the system."""
     path = here.home / EMBEDDED
     path.touch(mode=0o600)
     tiers = {

@@ -15,6 +15,8 @@ from pathlib import Path
 from redis import Redis
 from rich.console import Console
 
+from security.acl.fence import fence
+from security.acl.roles import MONITOR, OPERATOR
 from security.lockdown.places import LEADER
 from switchtower.connection import connect
 from switchtower.errors import ConfigurationError
@@ -22,7 +24,7 @@ from switchtower.queues import QUEUES
 from switchtower.registry import announced
 from switchtower.settings import Settings
 from workers import base_model
-from workers.embedded import embedded
+from workers.embedded import announce, embedded
 from workers.staff import expect_operator
 from workers.supervisor import SERVICES, Supervisor
 
@@ -57,13 +59,14 @@ def system(
     screen = console or Console(quiet=True)
     say = screen.print
     base_model.prepare(settings.local.cache_directory, lambda step: say(f"[dim]model: {step}[/]"))
-    with embedded(settings, home, audit=True) as found:
+    with embedded(settings, home, audit=True) as opened:
+        found, urls = _fenced(opened)
         expect_operator(found, screen, asks=asks)
         supervisor = Supervisor(found, found.home / "logs")
         try:
             for kind in kinds:
-                supervisor.start(kind)
-            url = _start_flower(supervisor, found) if flower else None
+                supervisor.start(kind, SWITCHTOWER_BROKER__URL=urls[kind])
+            url = _start_flower(supervisor, found, urls[MONITOR]) if flower else None
             say("[dim]waiting for the workers …[/]")
             wait_ready(found, supervisor, kinds)
             yield System(found, supervisor, url)
@@ -100,7 +103,18 @@ def _ready(settings: Settings, redis: Redis, kinds: Sequence[str]) -> bool:
     return led and bound and (served or "gpu" not in kinds)
 
 
-def _start_flower(supervisor: Supervisor, settings: Settings) -> str:
+def _fenced(opened: Settings) -> tuple[Settings, dict[str, str]]:
+    """A user for each process; this one, and the command line that finds the system by its file, are the operator."""
+    scheme, _, rest = opened.broker.url.partition("://")
+    with connect(opened.broker) as redis:
+        urls = fence(redis, opened.home / "acl", f"{scheme}://{rest.rpartition('@')[2]}", opened.broker.extra_queues)
+    broker = opened.broker.model_copy(update={"url": urls[OPERATOR]})
+    found = opened.model_copy(update={"broker": broker})
+    announce(found)
+    return found, urls
+
+
+def _start_flower(supervisor: Supervisor, settings: Settings, broker_url: str) -> str:
     flower = settings.flower
     password = flower.password.get_secret_value() if flower.password else secrets.token_urlsafe(9)
     supervisor.start(
@@ -108,10 +122,11 @@ def _start_flower(supervisor: Supervisor, settings: Settings) -> str:
         sys.executable,
         "-m",
         "celery",
+        "--app=switchtower.monitor",
         "flower",
         "--address=127.0.0.1",
         f"--port={flower.port}",
-        CELERY_BROKER_URL=settings.broker.url,
+        SWITCHTOWER_BROKER__URL=broker_url,
         FLOWER_BASIC_AUTH=f"{flower.user}:{password}",
     )
     return f"http://{flower.user}:{password}@127.0.0.1:{flower.port}/"

@@ -20,8 +20,8 @@ from tasks.generate import local_generator
 from tasks.kinds import KINDS, build, make_guardrail
 from tasks.station import Body
 from workers.boot import serve
+from workers.parent import end_with_parent
 from workers.runtime import Runtime
-from workers.supervisor import end_with_parent
 
 CARD = ModelCard(name="echo", provider=Provider.LOCAL, capabilities=frozenset({Capability.GENERAL}))
 
@@ -89,7 +89,7 @@ def bodies(tokens: int, pause_s: float, trace: Path | None = None) -> Callable[[
                 time.sleep(config.local.heartbeat_s)
 
         threading.Thread(target=say, daemon=True).start()
-        return {GENERATE_LOCAL: local_generator(EchoEngine(tokens, pause_s, trace), make_guardrail(config))}
+        return {GENERATE_LOCAL: local_generator(EchoEngine(tokens, pause_s, trace), make_guardrail(config, prompts=False))}
 
     return make
 

@@ -1,25 +1,25 @@
-"""Messages that a worker holds back (prefetched, for a rate limit, for an ETA) and what a lockdown makes of them."""
+"""Messages that a worker holds back (prefetched, or for a rate limit) and what a lockdown makes of them."""
 
 from __future__ import annotations
 
 import base64
 import json
+import sys
 import time
 from dataclasses import dataclass
 
-from rig import Rig, cpu_seconds, family, wait_for
+from rig import HERE, Rig, cpu_seconds, family, quiet_worker, wait_for
 
-from security.lockdown import engage, release
+from security.lockdown import engage
 from switchtower.client import Client
-from switchtower.envelope import Role, Signer
 from switchtower.jobs import DUE
 from switchtower.messages import UserRequest
-from switchtower.queues import QUEUES, SCREEN, unacked_keys
+from switchtower.queues import QUEUES, unacked_keys
 from workers.supervisor import Supervisor
 
+_RATE = "2/s"
+_START_S, _SETTLE_S = 30, 5
 _JOBS = 60
-_LATER = 8
-_LATER_S = 12
 _LOCKED_S = 3
 
 
@@ -36,14 +36,12 @@ class Held:
 
 
 def hold_and_lock(bench: Rig, crew: Supervisor, client: Client) -> Held:
-    """Fill the rate-limit buckets and the ETA timers, lock, look, release."""
+    """Fill the rate-limit buckets, lock, look, release."""
     idle = _busy(crew, _LOCKED_S)
-    client.app.control.rate_limit(SCREEN, "2/s")
-    time.sleep(0.3)
-    jobs = [_later(client) for _ in range(_LATER)]
-    time.sleep(0.5)
-    jobs += client.submit_many(UserRequest(prompt="hello") for _ in range(_JOBS))
-    time.sleep(2)
+    _replace_guardrail(crew, [sys.executable, str(HERE / "limited_worker.py"), f"--rate={_RATE}"])
+    jobs = client.submit_many(UserRequest(prompt="hello") for _ in range(_JOBS))
+    wait_for(lambda: _unacked(bench) > 0, _START_S)
+    time.sleep(_SETTLE_S)
     held = _unacked(bench)
     engage(bench.redis, "bench", "bench")
     time.sleep(0.5)
@@ -51,20 +49,17 @@ def hold_and_lock(bench: Rig, crew: Supervisor, client: Client) -> Held:
     waiting = _waiting(bench)
     missing = sum(job not in waiting for job in bench.redis.zrange(DUE, 0, -1))
     found = Held(jobs, held, _unacked(bench), missing, cpu, idle)
-    client.app.control.rate_limit(SCREEN, 0)
-    operator = Signer.load(bench.settings.security.keys_directory, Role.OPERATOR)
-    release(bench.redis, operator, "bench")
+    _replace_guardrail(crew, quiet_worker("guardrail"))
+    bench.release()
     wait_for(lambda: bench.redis.zcard(DUE) == 0, 90)
     return found
 
 
-def _later(client: Client) -> str:
-    """A job whose first message bears an ETA, as any Celery producer may send it."""
-    submission = client._submission("hello, later")
-    client.ledger.submit(submission)
-    sealed = submission.envelope
-    client.app.send_task(SCREEN, args=[sealed.model_dump()], task_id=sealed.id, countdown=_LATER_S, ignore_result=True)
-    return submission.request.job
+def _replace_guardrail(crew: Supervisor, command: list[str]) -> None:
+    """Let another worker read the guardrail's queue."""
+    crew.processes["guardrail"].terminate()
+    crew.processes["guardrail"].wait()
+    crew.start("guardrail", *command)
 
 
 def _busy(crew: Supervisor, seconds: float) -> dict[str, float]:

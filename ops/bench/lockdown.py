@@ -25,6 +25,7 @@ from switchtower.jobs import DUE
 
 _TOKENS, _PAUSE_S = 20, 0.01
 _BUSY_PERCENT = 5.0
+_MEDIAN_MS, _P99_MS = 50, 150
 
 
 @dataclass
@@ -80,8 +81,15 @@ def _locked(name: str, found: Rounds, most: int) -> list[Row]:
         Row(f"{name}: bodies begun (claimed before)", found.said("bodies")),
         Row(f"{name}: tokens let out", found.said("tokens_out"), "0", max(found.tokens_out) == 0),
         Row(f"{name}: tokens per generation", found.said("tokens_made"), "≤ 1", max(found.tokens_made) <= 1),
-        Row(f"{name}: raise to halt, ms", found.said("halt_ms")),
+        _halt(name, found),
     ]
+
+
+def _halt(name: str, found: Rounds) -> Row:
+    middle = median(found.halt_ms) if found.halt_ms else 0.0
+    said = f"median {middle:.0f}, p99 {found.p99_ms:.0f}, worst {max(found.halt_ms, default=0):.0f}"
+    kept = middle <= _MEDIAN_MS and found.p99_ms <= _P99_MS
+    return Row(f"{name}: raise to halt, ms", said, f"≤ {_MEDIAN_MS}, ≤ {_P99_MS}", kept)
 
 
 def _frozen(found: Rounds) -> list[Row]:

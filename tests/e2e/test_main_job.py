@@ -8,9 +8,8 @@ import sys
 
 import pytest
 
-from security.lockdown import engage, release
+from security.lockdown import engage
 from switchtower import Sampling, State, UserRequest
-from switchtower.envelope import Role
 from switchtower.errors import JobCancelled
 from tests.conftest import expect_no_leak
 from tests.support.harness import ROOT, Harness, harness
@@ -79,7 +78,7 @@ def test_lockdown_stops_the_model_and_release_lets_the_job_start_again(real):
     until(lambda: real.client.status(job).state is State.QUEUED, "the hand-back")
     tokens = len(real.client.ledger.events(job))
     assert len(real.client.ledger.events(job, block_ms=300)) == tokens
-    release(real.redis, real.signer(Role.OPERATOR), "test")
+    real.release()
     assert real.client.result(job, timeout=120).usage.completion_tokens > 3
     assert dones(real, job) == 1
 

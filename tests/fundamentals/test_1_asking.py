@@ -50,7 +50,8 @@ def test_stream_the_answer_as_it_is_written(line):
     """`stream` yields pieces of text; joined, they are what the model wrote."""
     job = line.client.submit("Sing!")
     pieces = list(line.client.stream(job, timeout=30))
-    assert pieces == ["echo ", "echo ", "echo "]
+    assert "".join(pieces) == "echo echo echo "
+    assert len(pieces) > 1
 
 
 def test_a_stream_can_be_read_again(line):

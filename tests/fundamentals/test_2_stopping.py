@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from security.lockdown import engage, release, status
+from security.lockdown import engage, status
 from switchtower import Privacy, State, UserRequest
-from switchtower.envelope import Role
 from switchtower.errors import GuardrailRefused, JobCancelled, JobExpired, NoCapableModel
 from switchtower.messages import now_ms
 
@@ -72,6 +71,6 @@ def test_lock_the_line_down_and_release_it(slow_line):
     begun(slow_line, job)
     engage(slow_line.redis, "a drill", "me")
     assert status(slow_line.redis, slow_line.ring).locked
-    release(slow_line.redis, slow_line.signer(Role.OPERATOR), "the drill is over")
+    slow_line.release("the drill is over")
     assert slow_line.client.result(job, timeout=30).text == "Hold the line"
     assert [event.state for event in slow_line.client.events(job)].count(State.DONE) == 1

@@ -69,7 +69,7 @@ def monitor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitor]:
         port = probe.getsockname()[1]
     with harness(tmp_path_factory.mktemp("flower")) as line:
         settings = line.settings.model_copy(update={"flower": Flower(port=port, password=PASSWORD)})
-        _start_flower(line.supervisor, settings)
+        _start_flower(line.supervisor, settings, settings.broker.url)
         line.start("guardrail", "router", "upkeep")
         line.start("gpu", tokens=40, pause=0.1)
         made = Monitor(line, f"http://127.0.0.1:{port}")

@@ -7,7 +7,7 @@ import pytest
 from security.lockdown import engage
 from switchtower import State
 from switchtower.errors import IdempotencyConflict, JobCancelled, JobMoved, JobNotFound, LockdownActive
-from switchtower.jobs import DEAD, DUE, FINISHED, children_key, events_key, job_key
+from switchtower.jobs import DEAD, DUE, FINISHED, FLAG, children_key, events_key, job_key
 from switchtower.messages import UserRequest, new_identity, now_ms
 from switchtower.queues import REVIEW, ROUTE, SCREEN
 from switchtower.settings import Line
@@ -107,16 +107,23 @@ def test_whoever_has_not_verified_the_flag_is_halted(steps, flag):
 def test_a_missing_flag_halts(steps):
     envelope, known = steps.submit(), steps.flag
     steps.redis.delete("switchtower:lockdown")
-    claim = steps.claim(envelope, flag=known)
-    assert (claim.answer, claim.detail) == ("halted", "")
+    assert steps.claim(envelope, flag=known).answer == "halted"
     assert steps.claim(envelope, flag="").answer == "halted"
 
 
-def test_a_raised_flag_halts_and_is_handed_over_to_be_verified(steps):
+def test_a_raised_flag_halts(steps):
     envelope, known = steps.submit(), steps.flag
     engage(steps.redis, "a drill", "me")
-    claim = steps.claim(envelope, flag=known)
-    assert (claim.answer, claim.detail) == ("halted", steps.flag)
+    assert steps.claim(envelope, flag=known).answer == "halted"
+
+
+@pytest.mark.parametrize("spoil", [lambda redis: redis.lpush(FLAG, "x"), lambda redis: redis.set(FLAG, b"\xff")])
+def test_a_flag_that_is_no_text_halts(steps, spoil):
+    envelope, known = steps.submit(), steps.flag
+    steps.redis.delete(FLAG)
+    spoil(steps.redis)
+    assert steps.claim(envelope, flag=known).answer == "halted"
+    steps.redis.delete(FLAG)
 
 
 # -- claim: once, in time, not too often ----------------------------------------------------------

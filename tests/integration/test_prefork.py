@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from security.lockdown import engage, release
+from security.lockdown import engage
 from switchtower import State
-from switchtower.envelope import Role
 from tests.conftest import expect_no_leak
 from tests.support.harness import Harness, harness
 from tests.support.wait import until
@@ -22,11 +21,11 @@ KINDS = ("guardrail", "router")
 
 @pytest.fixture(scope="module")
 def forked(tmp_path_factory: pytest.TempPathFactory):
-    """A line whose guardrail and router fork two children each."""
+    """A line whose guardrail and router fork two children each, the guardrail with its model in all of them."""
     with harness(tmp_path_factory.mktemp("forked")) as made:
         for kind in KINDS:
             command = [sys.executable, "-m", "switchtower", "worker", kind, "--pool", "prefork", "--concurrency", "2"]
-            made.supervisor.start(kind, *command)
+            made.supervisor.start(kind, *command, SWITCHTOWER_SECURITY__INJECTION="balanced")
         made.start("gpu", "upkeep")
         wait_ready(made.settings, made.supervisor, KINDS)
         yield made
@@ -60,7 +59,7 @@ def test_under_lockdown_no_child_starts_a_step_and_after_release_all_is_done_onc
         if event.state is State.RUNNING and event.at > locked_at
     ]
     assert late == []
-    release(forked.redis, forked.signer(Role.OPERATOR), "test")
+    forked.release()
     assert {forked.client.result(job, timeout=30).finish_reason for job in jobs} == {"stop"}
     assert {dones(forked, job) for job in jobs} == {1}
 

@@ -16,7 +16,7 @@ from redis.exceptions import ConnectionError as NotYet
 from switchtower import State, keys
 from switchtower.settings import Broker, Settings, load
 from tests.conftest import expect_no_leak
-from tests.support.harness import LINE, Harness
+from tests.support.harness import LINE, LOCKDOWN, Harness, controlled, environment
 from tests.support.wait import until
 from workers.embedded import open_first_time
 from workers.supervisor import Supervisor
@@ -67,12 +67,12 @@ def server(tmp_path: Path) -> Iterator[str]:
 def line(server: str, tmp_path: Path) -> Iterator[Harness]:
     """The line on that server."""
     settings = on(server, tmp_path)
-    extra = {f"SWITCHTOWER_LINE__{name.upper()}": str(value) for name, value in LINE.model_dump().items()}
-    made = Harness(settings, Supervisor(settings, tmp_path / "logs", extra))
+    made = Harness(settings, Supervisor(settings, tmp_path / "logs", environment(LINE, LOCKDOWN)))
     try:
-        made.start("guardrail", "router", "gpu", "upkeep")
-        yield made
-        expect_no_leak(made)
+        with controlled(settings):
+            made.start("guardrail", "router", "gpu", "upkeep")
+            yield made
+            expect_no_leak(made)
     finally:
         made.end()
 
@@ -81,7 +81,8 @@ def on(server: str, home: Path) -> Settings:
     keys.create(home / "keys")
     found = load()
     security = found.security.model_copy(update={"keys_directory": home / "keys"})
-    settings = found.model_copy(update={"home": home, "line": LINE, "broker": Broker(url=server), "security": security})
+    tiers = {"line": LINE, "lockdown": LOCKDOWN, "broker": Broker(url=server), "security": security}
+    settings = found.model_copy(update={"home": home, **tiers})
     open_first_time(settings)
     return settings
 
@@ -89,5 +90,5 @@ def on(server: str, home: Path) -> Settings:
 def test_a_round_trip(line):
     jobs = line.client.submit_many(["one", "two", "three"])
     assert [line.client.result(job, timeout=30).text for job in jobs] == ["one", "two", "three"], line.logs()
-    assert list(line.client.stream(jobs[0])) == ["echo ", "echo ", "echo "]
+    assert "".join(line.client.stream(jobs[0])) == "echo echo echo "
     assert {line.client.status(job).state for job in jobs} == {State.DONE}

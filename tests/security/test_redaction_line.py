@@ -39,7 +39,6 @@ def disguised(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disguised]:
     home = tmp_path_factory.mktemp("disguised")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SWITCHTOWER_SECURITY__REDACT", "always")
-        patch.setenv("SWITCHTOWER_SECURITY__INJECTION", "off")  # it is not what is tested here
         with harness(home) as made:
             seen = home / "seen.jsonl"
             command = (sys.executable, "-m", "tests.support.mirror_worker", f"--seen={seen}")

@@ -75,7 +75,7 @@ def _emptied(draw: st.DrawFn, command: str) -> str:
 
 
 def _continued(draw: st.DrawFn, command: str) -> str:
-    return _chars(draw, command, lambda char: char + "\\\n")
+    return _chars(draw, command[:-1], lambda char: char + "\\\n") + command[-1]
 
 
 def _spaced(draw: st.DrawFn, command: str) -> str:
@@ -166,31 +166,32 @@ def _placed(draw: st.DrawFn, script: str) -> str:
         "echo y | {{ {}; }}",
         "{{ {}; }} | cat",
         "! {{ {}; }}",
-        "echo $({})",
-        "echo `{}`" if "`" not in script and "\\" not in script else "echo $({})",
-        'echo "$({})"',
+        "echo $( {} )",
+        "echo `{}`" if "`" not in script and "\\" not in script else "echo $( {} )",
+        'echo "$( {} )"',
         "cat <({})",
         "if true; then {}; fi",
         "while true; do {}; break; done",
         "for i in 1; do {}; done",
-        "case a in a) {};; esac",
+        "case a in a) {}\n;; esac",
         "f() {{ {}; }}; f",
         "function g {{ {}; }}; g",
         "{} # harmless",
         "# harmless\n{}",
         "x=1; {}",
         "{{ {}; }} 2> /dev/null",
-        ": ${{v:=$({})}}",
+        ": ${{v:=$( {} )}}",
     ]
     form = draw(st.sampled_from(forms))
+    if script.isprintable() and "#" not in script:
+        return form.format(script)
     # What ends in a here-document or a comment cannot be followed on its line.
-    safe = script if "\n" not in script and "#" not in script else f"{script}\n"
-    return form.format(safe)
+    return form.replace("{};", "{}").replace("{}", "{}\n").format(script)
 
 
 def _deferred(draw: st.DrawFn, script: str) -> str:
     quoted = shlex.quote(script)
-    return draw(st.sampled_from([f"trap {quoted} EXIT", f"echo {quoted} > s.sh; sh s.sh", f"bash <(echo {quoted})"]))
+    return draw(st.sampled_from([f"(trap {quoted} EXIT)", f"echo {quoted} > s.sh; sh s.sh", f"bash <(echo {quoted})"]))
 
 
 def _wrapped(draw: st.DrawFn, script: str) -> str:

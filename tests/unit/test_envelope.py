@@ -147,6 +147,11 @@ def test_the_same_signature_in_other_letters_is_forged():
     refuse(changed(sig=GOOD.sig[:-3] + letters[last ^ 1] + "=="), ForgedEnvelope)
 
 
+@pytest.mark.parametrize("sig", ["", "é" * 88, "\N{FULLWIDTH LATIN CAPITAL LETTER A}" * 88, "AAAA", "====", "\0" * 88])
+def test_what_is_no_signature_at_all_is_forged(sig):
+    refuse(changed(sig=sig), ForgedEnvelope)
+
+
 # -- good seals in the wrong place ----------------------------------------------------------------
 
 

@@ -1,0 +1,1 @@
+"""Users on the broker: one for each role, each with no more rights than its processes need."""

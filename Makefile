@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 export OMP_WAIT_POLICY ?= PASSIVE
 export HF_HUB_OFFLINE  ?= 1
 
-.PHONY: run up test check install adapters bench-line bench-kill bench-lockdown help clean
+.PHONY: run up test check install adapters bench-line bench-kill bench-lockdown bench-guardrail fuzz help clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -54,6 +54,18 @@ bench-kill: $(STAMP)  ## 40 SIGKILLs under load, plain Celery beside it
 
 bench-lockdown: $(STAMP)  ## 50 rounds of lockdown and release
 	$(BIN)/python ops/bench/lockdown.py
+
+DATA ?= ../shared/data/security
+
+bench-guardrail: $(STAMP)  ## what the guardrail catches of the labelled sets in DATA, and what it costs
+	$(BIN)/python ops/bench/guardrail.py --test $(DATA)
+
+FUZZ_SECONDS ?= 60
+
+fuzz: $(STAMP)  ## attack what reads strangers' bytes, FUZZ_SECONDS per target
+	$(BIN)/python -c 'import atheris' 2>/dev/null || $(PIP) install --constraint constraints.txt --editable '.[fuzz]'
+	for target in envelope patched_envelope normalize shell; do \
+		$(BIN)/python ops/fuzz/fuzz.py $$target --seconds $(FUZZ_SECONDS) || exit 1; done
 
 clean:  ## remove the environment and what tools left behind
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +12,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from security.guardrails import Guardrail
-from security.packs import RULES, Rule, RulePack
+from security.packs import RULES, RulePack
+from security.rule import Rule
 from switchtower.errors import RuleError
-from switchtower.models import Surface, Verdict
+from switchtower.models import Finding, Surface, Verdict
 
 app = typer.Typer(name="guardrail", help="Try the guardrail, validate rule packs, list rules.", no_args_is_help=True)
 
@@ -25,10 +27,15 @@ def try_text(
     text: Annotated[str, typer.Argument(help="The text to judge.")],
     surface: Annotated[Surface, typer.Option(help="Where the text stands.")] = Surface.INPUT,
     pack: Packs = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
 ) -> None:
-    """Judge a text and explain the verdict; exit code 0 when it passes, 1 when it is refused."""
-    verdict = Guardrail(_load(pack)).judge(text, surface)
-    _show(verdict)
+    """Judge a text by the rules and explain the verdict; exit code 0 when it passes, 1 when it is refused."""
+    guardrail = Guardrail(_load(pack))
+    verdict, views = guardrail.judge(text, surface), _views(guardrail, text, surface)
+    if as_json:
+        typer.echo(json.dumps(_told(verdict, views), indent=2))
+    else:
+        _show(verdict, views)
     raise typer.Exit(0 if verdict.passed else 1)
 
 
@@ -36,7 +43,6 @@ def try_text(
 def check(files: Annotated[list[Path], typer.Argument(help="Pack files or folders.")]) -> None:
     """Validate rule packs together, with all their examples; exit code 1 when one is refused."""
     pack = _load(files)
-    Guardrail(pack)
     Console().print(f"{len(pack.rules)} rules are sound, pack {pack.hash}", soft_wrap=True)
 
 
@@ -57,14 +63,35 @@ def _load(paths: list[Path] | None) -> RulePack:
         raise typer.Exit(1) from error
 
 
+def _views(guardrail: Guardrail, text: str, surface: Surface) -> dict[str, str]:
+    try:
+        return guardrail.views(text, surface)
+    except UnicodeEncodeError:
+        return {}
+
+
 def _row(rule: Rule) -> tuple[str, ...]:
     surfaces = ", ".join(surface for surface in Surface if surface in rule.applies_to)
     return rule.name, rule.risk.value, rule.action.value, surfaces, escape(rule.explanation)
 
 
-def _show(verdict: Verdict) -> None:
+def _told(verdict: Verdict, views: dict[str, str]) -> dict[str, object]:
+    findings = [finding.model_dump(mode="json") | {"view": views.get(finding.rule)} for finding in verdict.findings]
+    return verdict.model_dump(mode="json") | {"findings": findings}
+
+
+def _show(verdict: Verdict, views: dict[str, str]) -> None:
     title = f"{verdict.action.value} ({verdict.risk.value} risk) on {verdict.surface.value}"
-    table = Table("rule", "risk", "action", "explanation", title=title, caption=f"pack {verdict.pack[:12]}")
+    if not verdict.findings:
+        Console().print(f"{title}: no rule matched, pack {verdict.pack}", soft_wrap=True)
+        return
+    table = Table("rule", "risk", "action", "found in the text", "explanation", title=title)
     for finding in verdict.findings:
-        table.add_row(finding.rule, finding.risk.value, finding.action.value, escape(finding.explanation))
-    Console().print(table if verdict.findings else f"{title}: no rule matched, pack {verdict.pack[:12]}")
+        table.add_row(*_finding_row(finding, views))
+    Console().print(table)
+    Console().print(f"pack {verdict.pack}", soft_wrap=True)
+
+
+def _finding_row(finding: Finding, views: dict[str, str]) -> tuple[str, ...]:
+    view = views.get(finding.rule, "")
+    return finding.rule, finding.risk.value, finding.action.value, view, escape(finding.explanation)

@@ -6,15 +6,11 @@ import hashlib
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from threading import Lock
 
 from billiard.exceptions import SoftTimeLimitExceeded
 
 from security.detector import Detector
-from security.matcher import Matcher, MatcherError
-from security.normalize import views
-from security.packs import Rule, RulePack
-from switchtower.errors import RuleError
+from security.packs import RulePack
 from switchtower.models import Action, Finding, RiskLevel, Surface, Verdict
 
 MAX_CHARS = 65_536
@@ -26,16 +22,22 @@ GUARDRAIL_ERROR = Finding(
     action=Action.BLOCK,
     explanation="The guardrail could not judge this text, so it blocks it; see the worker's log for the cause.",
 )
+NOT_UNICODE = Finding(
+    rule="not_unicode",
+    risk=RiskLevel.MEDIUM,
+    action=Action.BLOCK,
+    explanation="The text holds halves of characters (lone surrogates), which no model reads; send whole characters.",
+)
 
 
 class Guardrail:
     """Judges texts by a rule pack; safe to share between threads."""
 
     def __init__(self, pack: RulePack, max_chars: int = MAX_CHARS, detectors: Iterable[Detector] = ()) -> None:
+        """Raises RuleError where the rules do not fit into one matcher."""
         self._detectors = tuple(detectors)
         self._engine = _Engine(pack, self._detectors)
         self._max_chars = max_chars
-        self._reloading = Lock()
 
     @property
     def pack(self) -> RulePack:
@@ -49,19 +51,23 @@ class Guardrail:
             findings = self._findings(engine, text, surface)
         except SoftTimeLimitExceeded:  # the lockdown's interruption is no judgement
             raise
+        except UnicodeEncodeError:
+            findings = (NOT_UNICODE,)
         except Exception as error:  # noqa: BLE001 - a guardrail that crashes blocks
             # The type alone: an error's message may quote the text.
             _log.error("The guardrail failed on %s with %s; blocked.", surface, type(error).__name__)
             findings = (GUARDRAIL_ERROR,)
         return _verdict(findings, surface, engine.version)
 
+    def views(self, text: str, surface: Surface) -> dict[str, str]:
+        """In which view of the text each rule that it breaks was found first; raises what `judge` would block for."""
+        return self._engine.pack.book.hits(text, surface)
+
     def reload(self, paths: Iterable[Path] | None = None) -> RulePack:
-        """Read the pack again and swap it in whole, or raise a RuleError and keep the old one."""
-        with self._reloading:
-            pack = RulePack.load(self.pack.paths if paths is None else paths)
-            engine = _Engine(pack, self._detectors)
-            self._engine = engine
-        return engine.pack
+        """Read the pack again and swap it in whole, or raise a RuleError and keep the old one; one thread at a time."""
+        pack = RulePack.load(self.pack.paths if paths is None else paths)
+        self._engine = _Engine(pack, self._detectors)
+        return pack
 
     def _findings(self, engine: _Engine, text: str, surface: Surface) -> tuple[Finding, ...]:
         if len(text) > self._max_chars:
@@ -70,22 +76,17 @@ class Guardrail:
 
 
 class _Engine:
-    """A pack with one compiled matcher per surface, and the detectors beside it."""
+    """A pack and the detectors beside it."""
 
     def __init__(self, pack: RulePack, detectors: tuple[Detector, ...]) -> None:
         self.pack = pack
         self.version = _version(pack, detectors)
+        self._book = pack.book
         self._detectors = detectors
-        self._rules = {surface: pack.on(surface) for surface in Surface}
-        self._found = {surface: tuple(map(_finding, rules)) for surface, rules in self._rules.items()}
-        try:
-            self._matchers = {s: Matcher([rule.pattern for rule in rules]) for s, rules in self._rules.items()}
-        except MatcherError as error:
-            raise RuleError(f"The rules do not fit into one matcher: {error}") from error
+        self._found = {rule.name: rule.finding for rule in pack.rules}
 
     def findings(self, text: str, surface: Surface) -> tuple[Finding, ...]:
-        hits = self._matchers[surface].search(views(text, surface))
-        ruled = tuple(self._found[surface][place] for place in sorted(hits))
+        ruled = tuple(self._found[name] for name in self._book.hits(text, surface))
         return (*ruled, *(finding for one in self._detectors for finding in one.findings(text, surface)))
 
 
@@ -93,10 +94,6 @@ def _version(pack: RulePack, detectors: tuple[Detector, ...]) -> str:
     if not detectors:
         return pack.hash
     return hashlib.sha256("\n".join([pack.hash, *(one.version for one in detectors)]).encode()).hexdigest()
-
-
-def _finding(rule: Rule) -> Finding:
-    return Finding(rule=rule.name, risk=rule.risk, action=rule.action, explanation=rule.explanation)
 
 
 def _too_long(limit: int) -> Finding:

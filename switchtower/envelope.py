@@ -66,7 +66,8 @@ def _signed_bytes(head: dict[str, Any]) -> bytes:
 
 def payload_hash(payload: str) -> str:
     """The SHA-256 of the payload's UTF-8 text, in hex."""
-    return hashlib.sha256(payload.encode()).hexdigest()
+    # A lone surrogate has no UTF-8: what it comes to here is the hash of no text at all.
+    return hashlib.sha256(payload.encode(errors="surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,9 @@ def bodies(tokens: int, pause_s: float, trace: Path | None = None) -> Callable[[
                 time.sleep(config.local.heartbeat_s)
 
         threading.Thread(target=say, daemon=True).start()
-        return {GENERATE_LOCAL: local_generator(EchoEngine(tokens, pause_s, trace), make_guardrail(config, prompts=False))}
+        return {
+            GENERATE_LOCAL: local_generator(EchoEngine(tokens, pause_s, trace), make_guardrail(config, prompts=False))
+        }
 
     return make
 

@@ -1,7 +1,8 @@
 """What it costs to read a text in all its views and to match all rules, and what the rules cost to load and to keep.
 
-The texts are this project's own documents and code in pieces of 16 KB of ASCII, each judged once in a round: a text that
-was seen before is cheaper, for RE2 by much. Times are CPU times of the process.
+The texts are this project's own documents and code in pieces of 16 KB of ASCII. Times are CPU times of the process; of
+each text the best of five counts, since other processes share the caches. A text that was never seen before is dearer,
+for RE2 by much, which makes its states while it reads.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _TEXTS = {
 
 
 def speed() -> tuple[list[Row], dict[str, Any]]:
-    """The rows of the table, and all figures: milliseconds per 16 KB, microseconds per short text, seconds, megabytes."""
+    """The rows of the table, and all figures: ms per 16 KB, µs per short text, seconds and megabytes to load."""
     texts = {name: _pieces(patterns) for name, patterns in _TEXTS.items()}
     everything = [piece for pieces in texts.values() for piece in pieces]
     figures: dict[str, Any] = {"pieces": {name: len(pieces) for name, pieces in texts.items()}}
@@ -65,15 +66,13 @@ def _matching(everything: list[str]) -> dict[str, Any]:
     found = {}
     for engine in engines():
         search = Rulebook(rules, engine)._pages[Surface.INPUT]._matcher.search
-        found[engine] = {"first_ms": _ms(search, everything, rounds=0), "again_ms": _ms(search, everything)}
+        found[engine] = {"first_ms": _ms(search, everything, times=1), "again_ms": _ms(search, everything)}
     return {"match_ms": found}
 
 
-def _ms(work: Callable[[str], object], texts: list[str], rounds: int = 1) -> dict[str, float]:
-    """Milliseconds of CPU per text, after rounds that do not count."""
-    for text in texts * rounds:
-        work(text)
-    taken = [_once(work, text) for text in texts]
+def _ms(work: Callable[[str], object], texts: list[str], times: int = 5) -> dict[str, float]:
+    """Milliseconds of CPU per text."""
+    taken = [min(_once(work, text) for _ in range(times)) for text in texts]
     return {"median": median(taken), "mean": sum(taken) / len(taken), "p90": quantiles(taken, n=10)[-1]}
 
 

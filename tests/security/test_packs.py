@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from security.pack_files import stamps
 from security.packs import RULES, RulePack
+from security.rule import entropy
 from switchtower.errors import RuleError
 from switchtower.models import Action, RiskLevel, Surface
 
@@ -66,6 +68,15 @@ def test_a_sound_pack_loads(tmp_path: Path) -> None:
         ('"category"', '"cat egory"', 9, "example 2 of `passes` matches on input"),
         ('matches = ["a cat", "CATS"]', "matches = []", 8, "matches: "),
         ('passes = ["a dog", "category"]', "", 1, "passes: "),
+        ("pattern = '\\bcats?\\b'", "pattern = '\\pL+cats'", 3, "engines know different versions of Unicode"),
+        (
+            "pattern = '\\bcats?\\b'",
+            "pattern = '(?:a|$)cats?$d'",
+            3,
+            "the pattern does not compile: Hyperscan: Embedded",
+        ),
+        ('risk = "high"', 'risk = "high"\nmin_entropy = 9', 6, "min_entropy: "),
+        ('risk = "high"', 'risk = "high"\nmin_entropy = 3', 9, "example 1 of `matches` does not match on input"),
         ("[[rule]]", "colour = 1\n[[rule]]", 1, "unknown field `colour`"),
         ("[[rule]]", "parts = 1\n[[rule]]", 1, "`parts` must be a table"),
         ("[[rule]]", "[parts]\nanimal = 1\n[[rule]]", 2, "part `animal`: must be a string"),
@@ -133,11 +144,44 @@ def test_the_hash_is_that_of_the_content(tmp_path: Path) -> None:
     assert len(one.hash) == 64
 
 
+def test_a_value_that_is_not_random_enough_does_not_count(tmp_path: Path) -> None:
+    rule = GOOD.replace("\\bcats?\\b", "\\bcat-(?P<value>[a-z0-9]{8})").replace("category", "cat-aaaaaaaa")
+    rule = rule.replace('["a cat", "CATS"]', '["cat-aaaaaaaa cat-q8zr3tnv"]').replace(
+        "[[rule]]", "[[rule]]\nmin_entropy = 2.5"
+    )
+    (found,) = RulePack.load([write(tmp_path, rule)]).rules
+    assert found.confirms("cat-q8zr3tnv")
+    assert not found.confirms("cat-abababab")
+
+
+def test_where_the_value_has_no_part_the_whole_match_counts(tmp_path: Path) -> None:
+    rule = GOOD.replace("\\bcats?\\b", "\\bcat|dog(?P<value>s)").replace('"category"', '"dogs"')
+    (found,) = RulePack.load([write(tmp_path, rule.replace("[[rule]]", "[[rule]]\nmin_entropy = 1"))]).rules
+    assert found.confirms("a cat")
+    assert not found.confirms("dogs")
+
+
+@pytest.mark.parametrize(("value", "bits"), [("aaaa", 0), ("abab", 1), ("abcdefgh", 3), ("", 0)])
+def test_entropy_is_shannons(value: str, bits: float) -> None:
+    assert entropy(value) == pytest.approx(bits)
+
+
+def test_the_stamps_change_when_a_file_does(tmp_path: Path) -> None:
+    file = write(tmp_path, GOOD)
+    before = RulePack.load([tmp_path]).stamps
+    assert before == stamps([tmp_path])
+    file.rename(tmp_path / "other.toml")
+    renamed = stamps([tmp_path])
+    write(tmp_path, GOOD, "another.toml")
+    gone = stamps([tmp_path / "none.toml"])
+    assert len({before, renamed, stamps([tmp_path]), gone}) == 4
+
+
 def test_our_own_packs_load_and_use_every_surface() -> None:
     pack = RulePack.load()
     assert pack.paths == (RULES,)
     assert all(pack.on(surface) for surface in Surface)
-    assert len(pack.rules) >= 40
+    assert len(pack.rules) >= 70
 
 
 def test_only_plainly_destructive_commands_can_lock_the_line_down() -> None:

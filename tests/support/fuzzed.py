@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from security.guardrails import Guardrail
 from security.packs import RulePack
-from security.shell import analyse
+from security.shell.analysis import analyse
+from security.shell.guardrail import ShellGuardrail
 from switchtower.envelope import KeyRing, Role, Signer, admit, parse, unpack
 from switchtower.errors import EnvelopeRefused
 from switchtower.messages import UserRequest, new_identity, now_ms
@@ -17,7 +17,7 @@ from switchtower.queues import SCREEN
 _CLIENT = Signer.create(Role.CLIENT)
 _RING = KeyRing.of(_CLIENT)
 _LIMIT = 65_536
-_GUARDRAIL = Guardrail(RulePack.load(), _LIMIT)
+_GUARDRAIL = ShellGuardrail(RulePack.load(), _LIMIT)
 
 
 def envelope(data: bytes) -> None:

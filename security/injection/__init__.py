@@ -1,0 +1,1 @@
+"""Injection and jailbreak detection by trained weights: a small encoder over windows beside hashed n-grams."""

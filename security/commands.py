@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from security.guardrails import Guardrail
 from security.packs import RULES, RulePack
@@ -29,8 +31,8 @@ def try_text(
     pack: Packs = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
 ) -> None:
-    """Judge a text by the rules and explain the verdict; exit code 0 when it passes, 1 when it is refused."""
-    guardrail = Guardrail(_load(pack))
+    """Judge a text as the line does and explain the verdict; exit code 0 when it passes, 1 when it is refused."""
+    guardrail = _guardrail(pack, prompts=surface in (Surface.INPUT, Surface.DOCUMENT))
     verdict, views = guardrail.judge(text, surface), _views(guardrail, text, surface)
     if as_json:
         typer.echo(json.dumps(_told(verdict, views), indent=2))
@@ -49,15 +51,30 @@ def check(files: Annotated[list[Path], typer.Argument(help="Pack files or folder
 @app.command()
 def rules(pack: Packs = None) -> None:
     """List the rules of a pack, worst first."""
-    table = Table("rule", "risk", "action", "applies to", "explanation")
+    table = Table(Column("rule", no_wrap=True), "risk", "action", "applies to", "explanation")
     for rule in sorted(_load(pack).rules, key=lambda rule: (-rule.risk.rank, rule.name)):
         table.add_row(*_row(rule))
     Console().print(table)
 
 
 def _load(paths: list[Path] | None) -> RulePack:
-    try:
+    with _said():
         return RulePack.load(paths or [RULES])
+
+
+def _guardrail(paths: list[Path] | None, *, prompts: bool) -> Guardrail:
+    from security.assembled import make_guardrail
+    from switchtower.settings import settings
+
+    with _said():
+        return make_guardrail(settings().security, paths or (), prompts=prompts)
+
+
+@contextmanager
+def _said() -> Iterator[None]:
+    """Say what is wrong with a pack in red, and end."""
+    try:
+        yield
     except RuleError as error:
         Console(stderr=True).print(escape(str(error)), style="red", soft_wrap=True)
         raise typer.Exit(1) from error
@@ -85,7 +102,7 @@ def _show(verdict: Verdict, views: dict[str, str]) -> None:
     if not verdict.findings:
         Console().print(f"{title}: no rule matched, pack {verdict.pack}", soft_wrap=True)
         return
-    table = Table("rule", "risk", "action", "found in the text", "explanation", title=title)
+    table = Table(Column("rule", no_wrap=True), "risk", "action", "found in the text", "explanation", title=title)
     for finding in verdict.findings:
         table.add_row(*_finding_row(finding, views))
     Console().print(table)

@@ -9,10 +9,7 @@ from celery import Celery
 from kombu.transport import TRANSPORT_ALIASES
 
 from router.pool import Pool
-from security.guardrails import Guardrail
-from security.injection.detector import injection_detector
-from security.packs import RULES, RulePack
-from security.shell.guardrail import ShellGuardrail
+from security.assembled import make_guardrail
 from switchtower.envelope import Role
 from switchtower.queues import GENERATE_LOCAL, GPU, GUARDRAIL, REVIEW, ROUTE, ROUTER, SCREEN, UPKEEP
 from switchtower.registry import announced
@@ -49,17 +46,8 @@ def _upkeep(settings: Settings, runtime: Runtime) -> dict[str, Body]:
     return {}
 
 
-def make_guardrail(settings: Settings, *, prompts: bool = True) -> Guardrail:
-    """The built-in rule packs, the deployment's own, the shell analysis, and with `prompts` the trained detector."""
-    pack = RulePack.load([RULES, *settings.security.rules])
-    injection = injection_detector(settings.security) if prompts else None
-    if injection:
-        injection.warm()  # now, so that no first user waits, and before any fork, so that children share the weights
-    return ShellGuardrail(pack, settings.security.max_text_chars, [injection] if injection else [])
-
-
 def _guardrail(settings: Settings, runtime: Runtime) -> dict[str, Body]:
-    guardrail = follow(make_guardrail(settings), runtime)
+    guardrail = follow(make_guardrail(settings.security), runtime)
     return {SCREEN: screener(guardrail), REVIEW: reviewer(guardrail)}
 
 
@@ -73,7 +61,8 @@ def _gpu(settings: Settings, runtime: Runtime) -> dict[str, Body]:
 
     model = LocalModel(settings)
     model.announce(runtime)
-    return {GENERATE_LOCAL: local_generator(model.engine, follow(make_guardrail(settings, prompts=False), runtime))}
+    answers = follow(make_guardrail(settings.security, prompts=False), runtime)
+    return {GENERATE_LOCAL: local_generator(model.engine, answers)}
 
 
 KINDS = {

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from security.assembled import make_guardrail
 from switchtower.messages import now_ms
 from switchtower.models import Capability, ModelCard, Provider, Sampling
 from switchtower.queues import GENERATE_LOCAL
 from switchtower.registry import Announcement, announce
 from switchtower.settings import Settings, settings
 from tasks.generate import local_generator
-from tasks.kinds import KINDS, build, make_guardrail
+from tasks.kinds import KINDS, build
 from tasks.station import Body
 from workers.boot import serve
 from workers.parent import end_with_parent
@@ -90,7 +91,9 @@ def bodies(tokens: int, pause_s: float, trace: Path | None = None) -> Callable[[
 
         threading.Thread(target=say, daemon=True).start()
         return {
-            GENERATE_LOCAL: local_generator(EchoEngine(tokens, pause_s, trace), make_guardrail(config, prompts=False))
+            GENERATE_LOCAL: local_generator(
+                EchoEngine(tokens, pause_s, trace), make_guardrail(config.security, prompts=False)
+            )
         }
 
     return make

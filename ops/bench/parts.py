@@ -20,6 +20,7 @@ from rig import Rig, rig
 
 import tasks.generate
 from router.pool import Pool
+from security.assembled import make_guardrail
 from security.halt import Halt
 from switchtower.client import Client
 from switchtower.envelope import admit, parse, unpack
@@ -28,7 +29,6 @@ from switchtower.messages import Envelope, Message, RoutingDecision, UserRequest
 from switchtower.queues import GENERATE_LOCAL, QUEUE_OF, REVIEW, ROUTE, SCREEN
 from switchtower.registry import Announcement
 from tasks.generate import local_generator
-from tasks.kinds import make_guardrail
 from tasks.line import LINE, identity
 from tasks.review import reviewer
 from tasks.route import router
@@ -86,7 +86,7 @@ class Walk:
 
     def __init__(self, client: Client, clock: Clock) -> None:
         self._client, self._clock, self.app = client, clock, client.app
-        guardrail = make_guardrail(client.settings)
+        guardrail = make_guardrail(client.settings.security)
         clock.watch(guardrail, "judge", "guardrail judges")
         pool = Pool(lambda: [Announcement(card=CARD, worker="1", seen=time.time_ns() // 1_000_000)], 60, 60)
         self._bodies = {

@@ -82,6 +82,8 @@ def walked(source: str, *, takes_documents: bool = True) -> Walker:
         walker.script(source)
     except (TooComplexError, RecursionError):
         walker.report(dangers.TOO_COMPLEX, "script")
+    except LookupError:  # where the parser mends an error, a node may lack any of its parts
+        walker.report(dangers.UNPARSED, "script")
     return walker
 
 

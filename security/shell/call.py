@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from security.shell.marks import emptied
 
@@ -16,12 +16,6 @@ class Call:
     stdin: str | None = None
     typed: str = ""
     """The name as it was written, with its path."""
-    path: list[str] = field(default_factory=list)
-
-    @property
-    def argv(self) -> list[str]:
-        """The words as another command would be given them."""
-        return [self.typed or self.name, *self.words]
 
 
 def program(word: str) -> str:

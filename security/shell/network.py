@@ -24,7 +24,6 @@ _POSTED = re.compile(
     re.IGNORECASE,
 )
 _WIPED = re.compile(r'"(?:delete|deleteIndex|remove_index|delete_by_query|op"\s*:\s*"delete)"', re.IGNORECASE)
-_SHELL = re.compile(r"(?:/\S*/)?(?:ba|z|da|k|a|c)?sh\b|(?:cmd|powershell)(?:\.exe)?\b", re.IGNORECASE)
 _NAMES_GONE = re.compile(r"^\s*(?:update\s+)?del(?:ete)?\b", re.MULTILINE | re.IGNORECASE)
 _SERVERS_GONE = re.compile(
     r"^\s*(?:disable|shutdown|del|clear)\s+(?:server|frontend|sessions?|backend|table|ssl|acl|map)\b|\bmaint\b"

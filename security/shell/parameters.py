@@ -37,8 +37,10 @@ class Parameters:
     def value(self, node: Node) -> Value:
         """What an expansion gives, a list where it gives words of their own."""
         inner = [child for child in node.children if child.type not in {"$", "${", "}"}]
+        if not inner:
+            return UNKNOWN  # the parser mended an expansion that names nothing
         if len(inner) == 1 or node.type == "simple_expansion":
-            found = self._named(inner[0]) if inner else None
+            found = self._named(inner[0])
             return UNSET if found is None else found
         if inner[0].type in {"#", "!"}:
             return self._marked(inner[0].type, inner[1:])

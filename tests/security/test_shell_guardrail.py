@@ -6,13 +6,13 @@ import tomllib
 
 import pytest
 
+from security.assembled import make_guardrail
 from security.packs import RULES, RulePack
 from security.shell.analysis import analyse
 from security.shell.guardrail import COVERED, ShellGuardrail
 from security.shell.skeleton import without_data
 from switchtower.models import Action, RiskLevel, Surface
 from switchtower.settings import Settings
-from tasks.kinds import make_guardrail
 
 PACK = RulePack.load()
 GUARD = ShellGuardrail(PACK)
@@ -93,7 +93,7 @@ def test_the_verdict_names_the_analysis_among_what_it_depends_on() -> None:
 
 
 def test_the_workers_have_the_analysis() -> None:
-    guardrail = make_guardrail(Settings(), prompts=False)
+    guardrail = make_guardrail(Settings().security, prompts=False)
     assert isinstance(guardrail, ShellGuardrail)
     assert guardrail.judge("kubectl delete namespace prod", Surface.COMMAND).action is Action.BLOCK
     assert guardrail.judge('{"command": "git push --force"}', Surface.OUTPUT).risk is RiskLevel.CRITICAL

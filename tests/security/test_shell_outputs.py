@@ -132,7 +132,33 @@ def test_the_version_names_what_the_findings_depend_on() -> None:
 
 
 PIECES = st.sampled_from(
-    ["```", "```bash", "~~~", "\n", "{", "}", "[", "]", '"command"', ":", '"rm -rf /"', '{"cmd":', "\\", "'", "�", "<bash>", "</bash>", "<command>", " ", "Action: bash\n", "Action Input: ls\n", "$ ls", "text", "&lt;", "é"]
+    [
+        "```",
+        "```bash",
+        "~~~",
+        "\n",
+        "{",
+        "}",
+        "[",
+        "]",
+        '"command"',
+        ":",
+        '"rm -rf /"',
+        '{"cmd":',
+        "\\",
+        "'",
+        "�",
+        "<bash>",
+        "</bash>",
+        "<command>",
+        " ",
+        "Action: bash\n",
+        "Action Input: ls\n",
+        "$ ls",
+        "text",
+        "&lt;",
+        "é",
+    ]
 )
 
 

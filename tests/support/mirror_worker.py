@@ -13,13 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from security.assembled import make_guardrail
 from switchtower.messages import now_ms
 from switchtower.models import Capability, ModelCard, Provider, Sampling
 from switchtower.queues import GENERATE_LOCAL
 from switchtower.registry import Announcement, announce
 from switchtower.settings import Settings, settings
 from tasks.generate import local_generator
-from tasks.kinds import KINDS, build, make_guardrail
+from tasks.kinds import KINDS, build
 from tasks.station import Body
 from workers.boot import serve
 from workers.parent import end_with_parent
@@ -75,7 +76,7 @@ def bodies(seen: Path) -> Callable[[Settings, Runtime], dict[str, Body]]:
                 pause.wait(config.local.heartbeat_s)
 
         threading.Thread(target=say, daemon=True).start()
-        return {GENERATE_LOCAL: local_generator(Mirror(seen), make_guardrail(config))}
+        return {GENERATE_LOCAL: local_generator(Mirror(seen), make_guardrail(config.security, prompts=False))}
 
     return make
 

@@ -22,7 +22,7 @@ from security.packs import RulePack
 from security.rule import Rule
 from switchtower.errors import RuleError
 from switchtower.models import Action, RiskLevel, Surface, Verdict
-from switchtower.settings import settings
+from switchtower.settings import load
 
 PACK = RulePack.load()
 GUARD = Guardrail(PACK)
@@ -358,7 +358,7 @@ def test_the_command_says_where_in_the_text_a_rule_was_found() -> None:
 
 def whole_hash() -> str:
     """What a verdict of the whole guardrail names: rules, tables and weights together."""
-    return make_guardrail(settings().security).judge("", Surface.INPUT).pack
+    return make_guardrail(load().security).judge("", Surface.INPUT).pack
 
 
 def test_the_command_speaks_json() -> None:

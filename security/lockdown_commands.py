@@ -13,14 +13,14 @@ from rich.markup import escape
 
 from security.lockdown import engage, status
 from security.lockdown.heads import heads_of
-from security.lockdown.keyfile import LockedKey, check_name
+from security.lockdown.keyfile import LockedKey, key_path
 from security.lockdown.places import keys_folder
 from security.lockdown.request import Heads, ReleaseVerdict, request_release, wish
 from security.lockdown.status import Status
 from security.prompts import ask_code, ask_password
 from switchtower.connection import connect
 from switchtower.envelope import KeyRing
-from switchtower.errors import ConfigurationError, ReleaseRefused
+from switchtower.errors import ReleaseRefused
 from switchtower.messages import now_ms
 from switchtower.settings import Settings, settings
 
@@ -119,19 +119,8 @@ def _show_incident(found: Status, heads: Heads | None) -> None:
 def _release(
     config: Settings, found: Status, heads: Heads | None, reason: str, operator: str | None, password_file: Path | None
 ) -> ReleaseVerdict:
-    locked = LockedKey.load(_key_path(config, operator))
+    locked = LockedKey.load(key_path(keys_folder(config), operator))
     signer = locked.unlock(ask_password(locked.name, password_file))
     newest = heads.latest() if heads else None
     asked = wish(signer, found.epoch, ask_code(), newest.hash if newest else None, reason)
     return request_release(_redis(), _ring(), signer, asked)
-
-
-def _key_path(config: Settings, operator: str | None) -> Path:
-    folder = keys_folder(config)
-    if operator:
-        return folder / f"{check_name(operator)}.key"
-    paths = sorted(folder.glob("*.key"))
-    if len(paths) > 1:
-        names = ", ".join(path.stem for path in paths)
-        raise ConfigurationError(f"the keys of {names} lie in {folder}; say which with --operator")
-    return paths[0] if paths else folder / "operator.key"

@@ -7,6 +7,7 @@ from typing import Any
 from security.audit.events import of_verdict
 from security.guardrails import Guardrail
 from security.lockdown import engage
+from security.redaction.excerpt import excerpt
 from switchtower.errors import GuardrailRefused
 from switchtower.jobs import ALERTS
 from switchtower.messages import Message, Screened, SecurityAlert, UserRequest
@@ -30,7 +31,8 @@ def screener(guardrail: Guardrail) -> Body:
 
 def enforce(work: Work[Any], verdict: Verdict, text: str) -> None:
     """Raise `GuardrailRefused` unless the verdict passes; a critical one locks the whole line down first."""
-    work.audit(of_verdict(work.message, work.station.wire, verdict, text))
+    kept = excerpt(text, work.job) if work.runtime.settings.audit.excerpt == "redacted" else None
+    work.audit(of_verdict(work.message, work.station.wire, verdict, text, kept))
     if verdict.passed:
         return
     rules = ", ".join(finding.rule for finding in verdict.findings)

@@ -48,7 +48,7 @@ def put(redis: Redis, event: AuditEvent, signer: Signer | None) -> None:
     redis.xadd(AUDIT, {"e": note(event, signer)}, maxlen=MAX_BACKLOG)
 
 
-def of_verdict(message: Message, actor: str, verdict: Verdict, text: str) -> AuditEvent:
+def of_verdict(message: Message, actor: str, verdict: Verdict, text: str, excerpt: str | None = None) -> AuditEvent:
     """The event of a guardrail's verdict on a text of this message's job."""
     facts: dict[str, Fact] = {
         "risk": verdict.risk,
@@ -57,7 +57,8 @@ def of_verdict(message: Message, actor: str, verdict: Verdict, text: str) -> Aud
         "rules": tuple(finding.rule for finding in verdict.findings),
     }
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
-    return event("verdict", verdict.action, actor, message, facts, digest)
+    told = event("verdict", verdict.action, actor, message, facts, digest)
+    return told.model_copy(update={"excerpt": excerpt})
 
 
 def event(

@@ -126,3 +126,14 @@ def _stretch(password: str, salt: bytes, cost: Cost) -> bytes:
         hash_len=_KEY_BYTES,
         type=Type.ID,
     )
+
+
+def key_path(folder: Path, operator: str | None) -> Path:
+    """The file of this operator's key, or of the only one; raises `ConfigurationError` where several lie there."""
+    if operator:
+        return folder / f"{check_name(operator)}.key"
+    paths = sorted(folder.glob("*.key"))
+    if len(paths) > 1:
+        names = ", ".join(path.stem for path in paths)
+        raise ConfigurationError(f"the keys of {names} lie in {folder}; say which with --operator")
+    return paths[0] if paths else folder / "operator.key"

@@ -157,7 +157,7 @@ class _Demo:
 
         self._follow(lambda: not self._client.ledger.redis.xlen(AUDIT))
         config, ring = self._running.settings, self._client.ring
-        walk = Walk(ring, {line.head.seq: line.head.hash for line in Mirror.of(config).all()})
+        walk = Walk(ring, Mirror.of(config).signed())
         with Archive(config.audit.reader_url) as archive:
             rows = sum(1 for _ in walk.along(archive.all()))
         said = f"[red]row {walk.flaw.seq}: {walk.flaw.what}[/]" if walk.flaw else "each follows from the one before"

@@ -127,9 +127,9 @@ def verify(
         if file:
             export = Export(file, ring)
             signed, count, rows = export.heads, export.count, export.rows()
-            signed |= {line.head.seq: line.head.hash for line in mirror.all()} if heads else {}
+            signed |= mirror.signed() if heads else {}
         else:
-            signed = {line.head.seq: line.head.hash for line in mirror.all()}
+            signed = mirror.signed()
             archive = stack.enter_context(Archive(found.audit.reader_url))
             count, rows = archive.size()[0], archive.all()
         walk = Walk(ring if seals else None, signed)

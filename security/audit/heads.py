@@ -89,6 +89,10 @@ class Mirror:
             last = head.seq
             yield Line(text, head)
 
+    def signed(self) -> dict[int, str]:
+        """The signed hashes by row number; raises as `all` does."""
+        return {line.head.seq: line.head.hash for line in self.all()}
+
     def append(self, mark: Mark, signer: Signer) -> None:
         """Sign the head and put it on the disk before returning; raises `OSError`."""
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

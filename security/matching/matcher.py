@@ -27,14 +27,11 @@ class Matcher(Protocol):
 @cache
 def engines() -> dict[str, Callable[[Sequence[str]], Matcher]]:
     """The engines that are installed, the fastest first."""
-    found: dict[str, Callable[[Sequence[str]], Matcher]] = {}
     try:
         from security.matching.scanner import Scanner
-    except ImportError:
-        pass
-    else:
-        found["hyperscan"] = Scanner
-    return found | {"re2": SetMatcher}
+    except ImportError:  # there is no wheel of Hyperscan for this processor
+        return {"re2": SetMatcher}
+    return {"hyperscan": Scanner, "re2": SetMatcher}
 
 
 @lru_cache(maxsize=8)

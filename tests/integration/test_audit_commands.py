@@ -10,19 +10,6 @@ from typer.testing import CliRunner
 
 from security.audit.commands import app
 from switchtower.envelope import Role
-from tests.support.trail import ground
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory):
-    with ground(tmp_path_factory.mktemp("audit")) as made:
-        yield made
-
-
-@pytest.fixture
-def trail(shared, monkeypatch):
-    with shared.fresh(monkeypatch) as made:
-        yield made
 
 
 def lines(*words):

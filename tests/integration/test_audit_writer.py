@@ -19,29 +19,16 @@ from security.audit.trail import Trail, connect
 from switchtower.envelope import Role
 from switchtower.jobs import AUDIT
 from switchtower.messages import UserRequest
-from tests.support.trail import Keys, ground, told
+from tests.support.trail import Keys, told
 from tests.support.wait import until
 
 SECRET = "Rumpelstilzchen is my name"
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory):
-    with ground(tmp_path_factory.mktemp("audit")) as made:
-        yield made
-
-
-@pytest.fixture
-def trail(shared, monkeypatch):
-    with shared.fresh(monkeypatch) as made:
-        yield made
-
-
 def sound(trail):
     """All rows, once the whole proof has passed."""
-    heads = {line.head.seq: line.head.hash for line in trail.mirror.all()}
     with Archive(trail.settings.audit.reader_url) as archive:
-        walk = Walk(trail.made.ring, heads)
+        walk = Walk(trail.made.ring, trail.mirror.signed())
         rows = list(walk.along(archive.all()))
     assert walk.flaw is None
     assert not walk.unknown_keys

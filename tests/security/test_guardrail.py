@@ -23,6 +23,7 @@ from security.rule import Rule
 from switchtower.errors import RuleError
 from switchtower.models import Action, RiskLevel, Surface, Verdict
 from switchtower.settings import load
+from tests.support.rules import RULE
 
 PACK = RulePack.load()
 GUARD = Guardrail(PACK)
@@ -275,18 +276,6 @@ def test_half_a_character_is_blocked_by_name(surface: Surface) -> None:
 
 
 # Reloading and sharing
-
-RULE = """\
-[[rule]]
-name = "{name}"
-pattern = '{word}'
-applies_to = ["input"]
-risk = "medium"
-action = "ask"
-explanation = "This word is not wanted here; leave it out."
-matches = ["{word}"]
-passes = ["something else"]
-"""
 
 
 def test_reload_swaps_the_pack_and_a_bad_one_keeps_the_old(tmp_path: Path) -> None:

@@ -12,24 +12,13 @@ from security.packs import RulePack
 from switchtower.errors import RuleError
 from switchtower.models import Surface
 from tasks.reload import RuleWatch
-
-RULE = """\
-[[rule]]
-name = "one_word"
-pattern = '{word}'
-applies_to = ["input"]
-risk = "medium"
-action = "ask"
-explanation = "This word is not wanted here; leave it out."
-matches = ["{word}"]
-passes = ["something else"]
-"""
+from tests.support.rules import RULE
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     made = tmp_path / "pack.toml"
-    made.write_text(RULE.format(word="apple"))
+    made.write_text(RULE.format(name="one_word", word="apple"))
     return made
 
 
@@ -69,7 +58,7 @@ def test_nothing_is_read_while_nothing_changes(watch, guardrail, monkeypatch):
 
 def test_a_change_is_read_once_when_it_stands_still(watch, guardrail, file, monkeypatch):
     reloads = counted(guardrail, monkeypatch)
-    file.write_text(RULE.format(word="pear"))
+    file.write_text(RULE.format(name="one_word", word="pear"))
     watch.look()
     assert not reloads
     for _ in range(3):
@@ -82,7 +71,7 @@ def test_a_change_is_read_once_when_it_stands_still(watch, guardrail, file, monk
 def test_a_file_that_is_still_being_written_is_left_alone(watch, guardrail, file, errors, monkeypatch):
     reloads = counted(guardrail, monkeypatch)
     for length in range(10, 100, 10):
-        file.write_text(RULE.format(word="pear")[:length])
+        file.write_text(RULE.format(name="one_word", word="pear")[:length])
         watch.look()
     assert not reloads
     assert not errors
@@ -90,20 +79,20 @@ def test_a_file_that_is_still_being_written_is_left_alone(watch, guardrail, file
 
 def test_a_broken_pack_is_reported_once_and_the_old_one_stays(watch, guardrail, file, errors):
     before = guardrail.pack.hash
-    file.write_text(RULE.format(word="(pear"))
+    file.write_text(RULE.format(name="one_word", word="(pear"))
     for _ in range(5):
         watch.look()
     assert [str(error).startswith(f"{file}:3: ") for error in errors] == [True]
     assert guardrail.pack.hash == before
     assert refuses(guardrail, "apple")
-    file.write_text(RULE.format(word="plum"))
+    file.write_text(RULE.format(name="one_word", word="plum"))
     for _ in range(2):
         watch.look()
     assert refuses(guardrail, "plum")
 
 
 def test_files_may_come_and_go(watch, guardrail, file, errors):
-    (file.parent / "more.toml").write_text(RULE.format(word="plum").replace("one_word", "another_word"))
+    (file.parent / "more.toml").write_text(RULE.format(name="another_word", word="plum"))
     for _ in range(2):
         watch.look()
     assert refuses(guardrail, "plum")
@@ -120,7 +109,7 @@ def test_files_may_come_and_go(watch, guardrail, file, errors):
 
 
 def test_a_change_between_reading_and_watching_is_seen(guardrail, file, errors):
-    file.write_text(RULE.format(word="plum"))
+    file.write_text(RULE.format(name="one_word", word="plum"))
     watch = RuleWatch(guardrail, 1, errors.append)
     for _ in range(2):
         watch.look()
@@ -130,7 +119,7 @@ def test_a_change_between_reading_and_watching_is_seen(guardrail, file, errors):
 def test_a_file_replaced_by_one_of_the_same_size_and_time_is_seen(watch, guardrail, file):
     before = file.stat()
     other = file.with_suffix(".new")
-    other.write_text(RULE.format(word="grape"))
+    other.write_text(RULE.format(name="one_word", word="grape"))
     os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
     other.replace(file)
     assert file.stat().st_size == before.st_size

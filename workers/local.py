@@ -14,9 +14,9 @@ from switchtower.messages import now_ms
 from switchtower.models import Capability, ModelCard, Provider
 from switchtower.registry import Announcement, announce, succeed
 from switchtower.settings import Settings
-from workers import base_model
-from workers.adapters import AdapterShelf
-from workers.engine import Engine
+from workers.adapters.shelf import AdapterShelf
+from workers.engine.engine import Engine
+from workers.models import base as base_model
 from workers.runtime import Runtime
 
 SHIPPED = Path(__file__).resolve().parent.parent / "adapters"

@@ -23,8 +23,8 @@ from switchtower.errors import ConfigurationError
 from switchtower.queues import QUEUES
 from switchtower.registry import announced
 from switchtower.settings import Settings
-from workers import base_model
 from workers.embedded import announce, embedded
+from workers.models import base as base_model
 from workers.staff import expect_operator
 from workers.supervisor import SERVICES, Supervisor
 

@@ -8,11 +8,11 @@ from typer.testing import CliRunner
 
 from tests.unit.test_adapters import LINEARS, SHAPES, make, safetensors
 from workers import training
-from workers.adapters import CARD, CONFIG, WEIGHTS, AdapterShelf, Score, Shape
-from workers.commands import app
-from workers.recipes import Job, Recipe
-from workers.records import Record
-from workers.report import BEGIN, END, write_scores
+from workers.adapters.shelf import CARD, CONFIG, WEIGHTS, AdapterShelf, Score, Shape
+from workers.training.commands import app
+from workers.training.recipes import Job, Recipe
+from workers.training.records import Record
+from workers.training.report import BEGIN, END, write_scores
 
 SHAPE = Shape(
     peft_type="LORA",
@@ -112,5 +112,6 @@ def test_the_table_of_scores_is_written_between_its_marks(tmp_path):
 
 
 def test_help_loads_no_torch():
-    code = "import sys, workers.commands; sys.exit(any(name in sys.modules for name in ('torch', 'transformers')))"
+    modules = "('torch', 'transformers')"
+    code = f"import sys, workers.training.commands; sys.exit(any(name in sys.modules for name in {modules}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

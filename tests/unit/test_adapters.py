@@ -9,7 +9,7 @@ import pytest
 
 from switchtower.errors import AdapterError
 from switchtower.models import Capability, Provider
-from workers.adapters import CARD, CONFIG, WEIGHTS, AdapterShelf
+from workers.adapters.shelf import CARD, CONFIG, WEIGHTS, AdapterShelf
 
 LINEARS = {"model.layers.0.self_attn.q_proj": (6, 4), "model.layers.0.mlp.down_proj": (4, 8)}
 SHAPES = {

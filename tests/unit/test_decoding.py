@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.decoding import Detokenizer, StopGuard
+from workers.engine.decoding import Detokenizer, StopGuard
 
 
 def as_bytes(ids):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from workers.metrics import METRICS, announcement, clarification, exact, filing, mean_score, steps
-from workers.recipes import Recipe, read_job, read_recipe
-from workers.records import Record, TrainingDataError, read_records
+from workers.training.metrics import METRICS, announcement, clarification, exact, filing, mean_score, steps
+from workers.training.recipes import Recipe, read_job, read_recipe
+from workers.training.records import Record, TrainingDataError, read_records
 
 SHELF = Path(__file__).parents[2] / "adapters"
 AGENTS = sorted(recipe.parent.name for recipe in SHELF.glob("*/recipe.toml"))

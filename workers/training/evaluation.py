@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from workers.base_model import BaseModel
-from workers.chat import asked, prompt_ids
-from workers.records import Record
+from workers.engine.chat import asked, prompt_ids
+from workers.models.base import BaseModel
+from workers.training.records import Record
 
 BATCH = 40
 SLACK = 24

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from switchtower.errors import SwitchtowerError
-from workers import base_model
-from workers.adapters import CARD, CONFIG, WEIGHTS, Adapter, AdapterShelf, Card, Score, Shape
-from workers.base_model import BaseModel
-from workers.metrics import constant_score, mean_score
-from workers.recipes import Job
+from workers.adapters.shelf import CARD, CONFIG, WEIGHTS, Adapter, AdapterShelf, Card, Score, Shape
+from workers.models import base as base_model
+from workers.models.base import BaseModel
+from workers.training.metrics import constant_score, mean_score
+from workers.training.recipes import Job
 
 MAX_BYTES = 3 * 1024 * 1024
 
@@ -60,7 +60,7 @@ def _untuned(job: Job, cache: Path, step: Step) -> dict[str, float]:
 
 
 def _scores(job: Job, cache: Path, adapter: Adapter, before: dict[str, float], step: Step) -> tuple[Score, ...]:
-    from workers.switch import put_on
+    from workers.training.switch import put_on
 
     scores = []
     for kind, base in _forms(cache):
@@ -81,7 +81,7 @@ def _forms(cache: Path) -> Iterator[tuple[Literal["bf16", "nf4"], BaseModel]]:
 
 
 def _measured(base: BaseModel, job: Job, step: Step, name: str) -> float:
-    from workers.evaluation import answers
+    from workers.training.evaluation import answers
 
     found = answers(base, job.recipe.system_prompt, job.heldout, step(f"measuring: {name}", len(job.heldout)))
     return round(mean_score(job.recipe.metric, found, job.heldout), 3)
@@ -92,8 +92,8 @@ def _trained(base: BaseModel, job: Job, step: Step) -> tuple[bytes, Shape]:
     from peft import get_peft_model_state_dict
     from safetensors.torch import save
 
-    from workers.lora import step_count, train
-    from workers.switch import shape_of
+    from workers.training.lora import step_count, train
+    from workers.training.switch import shape_of
 
     tick = step("training", step_count(job))
     peft = train(base, job, lambda _loss: tick(1))

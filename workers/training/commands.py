@@ -20,7 +20,7 @@ Directory = Annotated[Path, typer.Option(help="Where the adapters live, one fold
 Train = Annotated[Path | None, typer.Option(help='JSONL of {"prompt": ..., "answer": ...}; default: data/train.jsonl.')]
 Heldout = Annotated[Path | None, typer.Option(help="JSONL to measure on; default: the folder's, or a fifth of --data.")]
 
-ADAPTERS = Path(__file__).parents[1] / "adapters"
+ADAPTERS = Path(__file__).parents[2] / "adapters"
 INTERRUPTED = 130
 
 
@@ -54,7 +54,7 @@ def list_(directory: Directory = ADAPTERS) -> None:
     """List the adapters with their measured scores; a broken one is listed with its reason."""
     from rich.console import Console
 
-    from workers.report import shelf_table
+    from workers.training.report import shelf_table
 
     Console().print(shelf_table(directory))
 
@@ -62,7 +62,7 @@ def list_(directory: Directory = ADAPTERS) -> None:
 @app.command()
 def reproduce(directory: Directory = ADAPTERS) -> None:
     """Train every adapter that has a recipe, one after the other, and write the table of scores anew."""
-    from workers.report import write_scores
+    from workers.training.report import write_scores
 
     folders = sorted(recipe.parent for recipe in directory.glob("*/recipe.toml"))
     failed = [folder.name for folder in folders if not _reproduced(folder)]
@@ -83,8 +83,8 @@ def _reproduced(folder: Path) -> bool:
 
 
 def _job(directory: Path, name: str, train: Path | None, heldout: Path | None, changes: dict[str, Any]) -> Any:
-    from workers.adapters import check_name
-    from workers.recipes import read_job
+    from workers.adapters.shelf import check_name
+    from workers.training.recipes import read_job
 
     check_name(name)
     return read_job(directory / name, train, heldout, **changes)
@@ -92,7 +92,7 @@ def _job(directory: Path, name: str, train: Path | None, heldout: Path | None, c
 
 def _measuring(directory: Path, name: str, heldout: Path | None) -> Any:
     """What the adapter was trained for stands on its card, whether or not there is a recipe."""
-    from workers.adapters import AdapterShelf
+    from workers.adapters.shelf import AdapterShelf
 
     card = AdapterShelf(directory).card(name)
     changes = {"system_prompt": card.system_prompt, "metric": card.scores[0].metric if card.scores else None}
@@ -139,8 +139,8 @@ def _contained(work: Callable[..., None], *args: Any) -> None:
 
 
 def _train(job: Any, cache: Path) -> None:
-    from workers.report import score_table, steps
-    from workers.training import train_adapter
+    from workers.training.report import score_table, steps
+    from workers.training.trainer import train_adapter
 
     with steps(job.name) as (console, step):
         card = train_adapter(job, cache, step)
@@ -149,8 +149,8 @@ def _train(job: Any, cache: Path) -> None:
 
 
 def _evaluate(job: Any, cache: Path) -> None:
-    from workers.report import score_table, steps
-    from workers.training import evaluate_adapter
+    from workers.training.report import score_table, steps
+    from workers.training.trainer import evaluate_adapter
 
     with steps(job.name) as (console, step):
         console.print(score_table(evaluate_adapter(job, cache, step)))

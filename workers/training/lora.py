@@ -11,11 +11,11 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from workers.base_model import BaseModel
-from workers.chat import asked, prompt_ids
+from workers.engine.chat import asked, prompt_ids
+from workers.models.base import BaseModel
 from workers.quiet import quiet
-from workers.recipes import Job, Recipe
-from workers.records import Record, TrainingDataError
+from workers.training.recipes import Job, Recipe
+from workers.training.records import Record, TrainingDataError
 
 MAX_TOKENS = 1024
 UNSCORED = -100
@@ -68,7 +68,7 @@ class _Weights:
 def _wrapped(base: BaseModel, recipe: Recipe) -> Any:
     from peft import get_peft_model
 
-    from workers.switch import lora_config
+    from workers.training.switch import lora_config
 
     # PyTorch's fused attention is slower than plain matrix products on CPUs when it runs backwards.
     base.model.set_attn_implementation("eager" if base.device == "cpu" else "sdpa")

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from workers.adapters import Adapter, AdapterShelf, Card, Shape
-from workers.base_model import BaseModel
+from workers.adapters.shelf import Adapter, AdapterShelf, Card, Shape
+from workers.models.base import BaseModel
 from workers.quiet import quiet
 
 _ADAPTED = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]

@@ -14,11 +14,11 @@ from typing import Any
 
 from switchtower.errors import ContextOverflow
 from switchtower.models import Sampling
-from workers.adapters import AdapterShelf
-from workers.base_model import BaseModel
-from workers.chat import prompt_ids
-from workers.decoding import Transcript
-from workers.switch import AdapterSwitch
+from workers.adapters.shelf import AdapterShelf
+from workers.engine.chat import prompt_ids
+from workers.engine.decoding import Transcript
+from workers.models.base import BaseModel
+from workers.training.switch import AdapterSwitch
 
 POLL_SECONDS = 0.05
 

@@ -9,8 +9,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, ValidationError
 
 from switchtower.models import Capability, Frozen
-from workers.metrics import METRICS
-from workers.records import Record, TrainingDataError, read_records
+from workers.training.metrics import METRICS
+from workers.training.records import Record, TrainingDataError, read_records
 
 
 def _known_metric(name: str) -> str:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from workers.records import Record
+from workers.training.records import Record
 
 Metric = Callable[[str, Record], float]
 

@@ -1,0 +1,1 @@
+"""The local engine: many requests, one model, one step at a time."""

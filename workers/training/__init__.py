@@ -1,0 +1,1 @@
+"""Training: recipes, records, metrics, and what makes an adapter of them."""

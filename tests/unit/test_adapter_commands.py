@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.unit.test_adapters import LINEARS, SHAPES, make, safetensors
-from workers import training
 from workers.adapters.shelf import CARD, CONFIG, WEIGHTS, AdapterShelf, Score, Shape
+from workers.training import trainer as training
 from workers.training.commands import app
 from workers.training.recipes import Job, Recipe
 from workers.training.records import Record

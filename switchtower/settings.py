@@ -158,11 +158,40 @@ class Permissions(_Tier):
 class Local(_Tier):
     """The local model and its adapters."""
 
+    base_model_path: str | None = Field(
+        default=None,
+        min_length=1,
+        description="a folder of safetensors, a .gguf file or a name in the cache; built in if unset",
+    )
     adapter_directory: Path | None = Field(default=None, description="the shipped adapters where unset")
     cache_directory: Path = Field(default_factory=lambda: user_cache_path("switchtower"))
-    max_concurrent_adapters: int = Field(default=8, gt=0, description="kept loaded; the least recently used goes first")
+    weights: Literal["auto", "nf4", "bf16", "fp32"] = Field(
+        default="auto", description="4 bits where the device computes them well, bf16 elsewhere"
+    )
+    gpu_layers: int | None = Field(
+        default=None, ge=-1, description="layers on the GPU, all if unset or -1; rest on CPU"
+    )
+    threads: int | None = Field(default=None, gt=0, le=1024, description="of the CPU; measured at load if unset")
     context_size: int = Field(default=2048, gt=0, description="tokens of prompt and answer together")
+    max_batch: int = Field(default=16, gt=0, le=1024, description="jobs that decode together")
+    prefill_chunk: int = Field(default=256, gt=0, description="tokens of prompts that one step reads")
+    kv_cache_mb: int = Field(default=1024, gt=0, description="memory for the keys and values of running jobs")
+    prefix_cache_mb: int = Field(default=64, ge=0, description="the same of prompts' shared beginnings; none at 0")
+    stuck_s: float = Field(default=30, gt=0, description="a step that takes longer means that the engine is stuck")
+    max_concurrent_adapters: int = Field(default=8, gt=0, description="kept loaded; the least recently used goes first")
+    max_adapter_rank: int = Field(default=16, gt=0, le=512, description="an adapter of a higher rank is refused")
+    host_adapter_mb: int = Field(default=512, gt=0, description="memory for adapters that wait outside the slots")
+    adapter_age_s: float = Field(default=2.0, gt=0, description="an adapter that waits longer gets the next slot")
+    adapter_residency_s: float = Field(default=0.25, ge=0, description="an adapter keeps its slot at least this long")
+    pinned_adapters: tuple[str, ...] = Field(default=(), description="adapters that never leave their slots")
+    preload_adapters: tuple[str, ...] = Field(default=(), description="adapters that are loaded when the worker starts")
     heartbeat_s: float = Field(default=1, gt=0)
+
+    @model_validator(mode="after")
+    def _room_beside_the_pinned(self) -> Self:
+        if len(set(self.pinned_adapters)) > self.max_concurrent_adapters:
+            raise ValueError("pinned_adapters are more than max_concurrent_adapters")
+        return self
 
 
 class Routing(_Tier):

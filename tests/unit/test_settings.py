@@ -76,11 +76,23 @@ def test_what_the_caller_says_wins_over_everything(monkeypatch):
         ("SWITCHTOWER_FLOWER__PORT", "70000", "flower.port"),
         ("SWITCHTOWER_COST__LOCAL_COST_PER_TOKEN", "-1", "cost.local_cost_per_token"),
         ("SWITCHTOWER_LINE__LEASE", "1", "line.lease"),
+        ("SWITCHTOWER_LOCAL__WEIGHTS", "int8", "local.weights"),
+        ("SWITCHTOWER_LOCAL__GPU_LAYERS", "-2", "local.gpu_layers"),
+        ("SWITCHTOWER_LOCAL__MAX_BATCH", "0", "local.max_batch"),
+        ("SWITCHTOWER_LOCAL__BASE_MODEL_PATH", "", "local.base_model_path"),
     ],
 )
 def test_a_wrong_value_and_an_unknown_field_are_named(monkeypatch, name, value, named):
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError, match=named):
+        load()
+
+
+def test_pinned_adapters_leave_no_more_than_all_slots_taken(monkeypatch):
+    monkeypatch.setenv("SWITCHTOWER_LOCAL__PINNED_ADAPTERS", '["a", "b"]')
+    assert load().local.pinned_adapters == ("a", "b")
+    monkeypatch.setenv("SWITCHTOWER_LOCAL__MAX_CONCURRENT_ADAPTERS", "1")
+    with pytest.raises(ConfigurationError, match="pinned_adapters"):
         load()
 
 

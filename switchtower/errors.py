@@ -34,6 +34,7 @@ SwitchtowerError
 │   ├── JobMoved                somebody else has the step now
 │   ├── WorkerStopping
 │   ├── NoModelYet              the job waits
+│   ├── ModelUnavailable        the job waits
 │   ├── ResultTimeout
 │   └── StreamDiverged
 ├── RuleError                   a rule pack that may not be loaded
@@ -232,6 +233,19 @@ class NoModelYet(JobError):
     """No model has announced itself yet; the job waits until one does."""
 
     status = 503
+
+
+class ModelUnavailable(JobError):
+    """The model's server does not answer; the job waits until it does."""
+
+    status = 503
+
+    def __init__(self, message: str | None = None, *, retry_s: float = 0, begun: bool = False) -> None:
+        super().__init__(message)
+        self.retry_s = retry_s
+        """How long the server asks to be left alone."""
+        self.begun = begun
+        """It broke off with the request in hand, so that the delivery counts: the request may be what breaks it."""
 
 
 class ResultTimeout(JobError):

@@ -200,10 +200,10 @@ class Ledger:
         args = [job, holder, _flat(kept), int(self.line.grace_s * 1000), event, self.line.max_events]
         self._expect_ok(self._run("advance", [job_key(job), events_key(job), DUE, AUDIT], [*args, *notes]))
 
-    def release(self, job: str, holder: str, reason: str) -> None:
-        """Hand a step back unfinished; raises `JobMoved`."""
+    def release(self, job: str, holder: str, reason: str, *, counts: bool = False) -> None:
+        """Hand a step back unfinished; raises `JobMoved`. Where it `counts`, it may happen `max_deliveries` times."""
         event = _event("state", state=State.QUEUED, handed_back=reason)
-        args = [job, holder, int(self.line.grace_s * 1000), event, self.line.max_events]
+        args = [job, holder, int(self.line.grace_s * 1000), event, self.line.max_events, int(counts)]
         self._expect_ok(self._run("release", [job_key(job), events_key(job), DUE], args))
 
     @staticmethod

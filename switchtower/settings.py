@@ -185,6 +185,11 @@ class Local(_Tier):
     adapter_residency_s: float = Field(default=0.25, ge=0, description="an adapter keeps its slot at least this long")
     pinned_adapters: tuple[str, ...] = Field(default=(), description="adapters that never leave their slots")
     preload_adapters: tuple[str, ...] = Field(default=(), description="adapters that are loaded when the worker starts")
+    server_url: str | None = Field(default=None, description="a model server's /v1, in the place of a model in here")
+    server_key: SecretStr | None = None
+    server_model: str | None = Field(default=None, description="what the server calls the base model, if not as we do")
+    server_timeout_s: float = Field(default=120, gt=0, description="a server that is silent for longer is given up")
+    server_is_private: bool = Field(default=False, description="your word that private texts may go to server_url")
     heartbeat_s: float = Field(default=1, gt=0)
 
     @model_validator(mode="after")

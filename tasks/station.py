@@ -25,13 +25,14 @@ from switchtower.errors import (
     JobFailed,
     JobMoved,
     LockdownActive,
+    ModelUnavailable,
     NoModelYet,
     Replayed,
     SwitchtowerError,
     WorkerStopping,
 )
 from switchtower.jobs import State
-from switchtower.messages import Envelope, JobResult, Message, RoutingDecision
+from switchtower.messages import Envelope, JobResult, Message, RoutingDecision, now_ms
 from switchtower.queues import SEALED
 from tasks.admission import report
 from tasks.line import GENERATORS, LINE, Station, identity
@@ -115,8 +116,9 @@ class StationTask(Task):  # type: ignore[misc]
         except (*_STOPS, SoftTimeLimitExceeded, BrokerLost, BrokerSilent, OperationalError) as stop:
             self._hand_back(work, type(stop).__name__)
         except NoModelYet as wait:
-            self.runtime.ledger.release(work.job, work.holder, type(wait).__name__)
-            raise Ignore(str(wait)) from None  # upkeep publishes the step again after the grace time
+            self._put_off(work, wait)
+        except ModelUnavailable as wait:
+            self._put_off(work, wait, wait.retry_s, counts=wait.begun)
         except JobMoved:
             self._leave(self.runtime.ledger.record(work.job).state)
         except SwitchtowerError as error:
@@ -175,13 +177,26 @@ class StationTask(Task):  # type: ignore[misc]
         return sealed.model_dump()
 
     def _hand_back(self, work: Work[Any], reason: str) -> NoReturn:
+        self._let_go(work, reason)
+        raise Reject(reason, requeue=True)
+
+    def _put_off(
+        self, work: Work[Any], wait: SwitchtowerError, retry_s: float = 0, *, counts: bool = False
+    ) -> NoReturn:
+        """Let upkeep publish the step again: after the grace time, or later where a server asks for it."""
+        self._let_go(work, type(wait).__name__, retry_s, counts=counts)
+        raise Ignore(str(wait)) from None
+
+    def _let_go(self, work: Work[Any], reason: str, retry_s: float = 0, *, counts: bool = False) -> None:
+        ledger = self.runtime.ledger
         try:
-            self.runtime.ledger.release(work.job, work.holder, reason)
+            ledger.release(work.job, work.holder, reason, counts=counts)
+            if retry_s > ledger.line.grace_s:
+                ledger.look_again(work.job, min(retry_s, (work.envelope.exp - now_ms()) / 1000))
         except JobMoved as moved:
             raise Ignore(str(moved)) from None
         except (BrokerLost, BrokerSilent):
             logger.warning("job %s could not be handed back; its lease will run out", work.job)
-        raise Reject(reason, requeue=True)
 
     @staticmethod
     def _leave(state: str) -> NoReturn:

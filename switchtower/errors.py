@@ -28,6 +28,16 @@ SwitchtowerError
 │   │   ├── NoCapableModel
 │   │   ├── ContextOverflow
 │   │   ├── AdapterError
+│   │   │   ├── AdapterNotFound
+│   │   │   ├── AdapterCorrupt
+│   │   │   ├── AdapterForeign
+│   │   │   ├── AdapterUnsupported
+│   │   │   ├── AdapterOversized
+│   │   │   ├── AdapterEscapes
+│   │   │   ├── AdapterUnloaded
+│   │   │   ├── AdapterBusy
+│   │   │   └── AdapterSlotsPinned
+│   │   ├── NotANumber
 │   │   └── DeliveryCapExceeded
 │   ├── JobExpired
 │   ├── JobCancelled
@@ -35,12 +45,14 @@ SwitchtowerError
 │   ├── WorkerStopping
 │   ├── NoModelYet              the job waits
 │   ├── ModelUnavailable        the job waits
+│   ├── ModelOutOfMemory        the job is routed again
 │   ├── ResultTimeout
 │   └── StreamDiverged
 ├── RuleError                   a rule pack that may not be loaded
 ├── PolicyError                 permission policies that may not be loaded
 ├── AuditBroken                 the audit trail is not what was written
 ├── ConfigurationError
+│   ├── BaseModelError          a base model that cannot be found, trusted or loaded
 │   └── MissingDependency
 └── BrokerUnavailable
     └── BrokerDenied
@@ -201,6 +213,58 @@ class AdapterError(JobFailed):
     """The adapter cannot be loaded."""
 
 
+class AdapterNotFound(AdapterError):
+    """There is no such adapter in the adapters' directory."""
+
+    status = 404
+
+
+class AdapterCorrupt(AdapterError):
+    """The adapter's files are damaged or do not belong together; train or install it again."""
+
+
+class AdapterForeign(AdapterError):
+    """The adapter was made for another base model."""
+
+
+class AdapterUnsupported(AdapterError):
+    """The adapter needs arithmetic that the engine does not do."""
+
+
+class AdapterOversized(AdapterError):
+    """The adapter's files are larger than the limit."""
+
+    status = 413
+
+
+class AdapterEscapes(AdapterError):
+    """The adapter's files lead out of the adapters' directory; copy them instead of linking."""
+
+    status = 403
+
+
+class AdapterUnloaded(AdapterError):
+    """The adapter was unloaded from this worker; preload it to serve it again."""
+
+    status = 503
+
+
+class AdapterBusy(AdapterError):
+    """The adapter still answers jobs; it leaves its slot after the last of them."""
+
+    status = 503
+
+
+class AdapterSlotsPinned(AdapterError):
+    """Every slot is pinned to another adapter; unpin one or raise SWITCHTOWER_LOCAL__MAX_CONCURRENT_ADAPTERS."""
+
+    status = 503
+
+
+class NotANumber(JobFailed):
+    """The model's arithmetic overflowed; with an adapter it is the adapter that does this."""
+
+
 class DeliveryCapExceeded(JobFailed):
     """The step was delivered too often without finishing and went to the dead-letter queue."""
 
@@ -248,6 +312,12 @@ class ModelUnavailable(JobError):
         """It broke off with the request in hand, so that the delivery counts: the request may be what breaks it."""
 
 
+class ModelOutOfMemory(JobError):
+    """The model's worker has too little memory for this request, even alone."""
+
+    status = 503
+
+
 class ResultTimeout(JobError):
     """The job has not finished in the time you gave; it goes on."""
 
@@ -274,6 +344,10 @@ class AuditBroken(SwitchtowerError):
 
 class ConfigurationError(SwitchtowerError):
     """The settings do not fit together."""
+
+
+class BaseModelError(ConfigurationError):
+    """The base model cannot be loaded; `switchtower models list` shows what stands in the cache."""
 
 
 class MissingDependency(ConfigurationError):

@@ -13,6 +13,15 @@ def prompt_ids(tokenizer: Any, messages: Iterable[dict[str, str]]) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
+def shared_prefix(tokenizer: Any, system_prompt: str) -> list[int]:
+    """The tokens with which every prompt under this system prompt begins, whatever the user says."""
+    one, other = (prompt_ids(tokenizer, asked(system_prompt, said)) for said in ("a", "b"))
+    same = 0
+    while same < min(len(one), len(other)) and one[same] == other[same]:
+        same += 1
+    return one[:same]
+
+
 def defused(tokenizer: Any, text: str) -> str:
     """The text with every control token broken, so that no message can pose as another role's."""
     for token in tokenizer.added_tokens_decoder.values():

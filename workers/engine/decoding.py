@@ -75,16 +75,14 @@ class StopGuard:
 
 
 class Transcript:
-    """One answer as it grows; shaped as the streamer that `generate` feeds."""
+    """One answer as it grows."""
 
     def __init__(self, tokenizer: Any, stops: Sequence[str], on_token: Callable[[str], None]) -> None:
         self._detokenizer = Detokenizer(lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True)))
         self._guard = StopGuard(stops)
         self._on_token = on_token
         self._pieces: list[str] = []
-        self._prompt_seen = False
         self.tokens = 0
-        self.last: int | None = None
 
     @property
     def text(self) -> str:
@@ -92,19 +90,13 @@ class Transcript:
 
     @property
     def stopped(self) -> bool:
+        """Whether a stop string was written."""
         return self._guard.hit
 
-    def put(self, value: Any) -> None:
-        """Take the next token; the first call brings the prompt, which is not shown."""
-        if not self._prompt_seen:
-            self._prompt_seen = True
-            return
-        self.last = int(value)
+    def put(self, token: int) -> None:
+        """Take the next token, and hand out the text that it completes."""
         self.tokens += 1
-        self._show(self._guard.feed(self._detokenizer.feed(self.last)))
-
-    def end(self) -> None:
-        """Called by `generate`; the engine decides whether what is held back may still be shown."""
+        self._show(self._guard.feed(self._detokenizer.feed(token)))
 
     def finish(self) -> None:
         """Show what was held back."""

@@ -1,29 +1,38 @@
-"""The local engine: one model, one request at a time, any adapter per request.
+"""The local engine: many requests at once on one quantised base model, each with its own adapter.
 
-Covered: streaming, stop strings, seeds, a halt within one token, adapters swapped under a lock.
-Not covered: batching; requests wait for one another.
+Covered: continuous batching, adapters mixed in a batch, streaming, stop strings, seeds, grammars, closed labels,
+a halt within one step, too little memory. Not covered: paging; the longest row's buffer is every row's.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from switchtower.errors import ContextOverflow
-from switchtower.models import Sampling
-from workers.adapters.shelf import AdapterShelf
-from workers.engine.chat import prompt_ids
+from switchtower.models import JsonSchema, Labels, OutputFormat, Sampling
+from switchtower.settings import Local
+from workers.adapters.manager import AdapterManager
+from workers.engine.bank import SlotBank
+from workers.engine.cache import RowCache, Shape
+from workers.engine.chat import prompt_ids, shared_prefix
 from workers.engine.decoding import Transcript
-from workers.models.base import BaseModel
-from workers.training.switch import AdapterSwitch
+from workers.engine.grammar import Grammars, RowGrammar
+from workers.engine.labels import LabelTree
+from workers.engine.loop import Limits, Loop
+from workers.engine.prefixes import PrefixStore
+from workers.engine.request import End, Request, Stop
+from workers.engine.runner import Runner
 
-POLL_SECONDS = 0.05
+if TYPE_CHECKING:
+    from workers.adapters.shelf import AdapterShelf
+    from workers.models.base import BaseModel
+
+MIB = 2**20
 
 Message = dict[str, str]
-Stop = Callable[[], str | None]
 
 
 @dataclass(frozen=True)
@@ -34,18 +43,34 @@ class Generation:
     prompt_tokens: int
     completion_tokens: int
     finish_reason: str
+    scores: dict[str, float] | None = None
 
 
 class Engine:
     """Answers chats with the base model or one of its adapters; safe to call from any thread."""
 
-    def __init__(
-        self, base: BaseModel, adapters: AdapterShelf, *, context_tokens: int | None = None, keep_adapters: int = 8
-    ) -> None:
+    def __init__(self, base: BaseModel, shelf: AdapterShelf, local: Local | None = None) -> None:
+        local = local or Local()
         self._base = base
-        self._room = min(context_tokens or base.context_tokens, base.context_tokens)
-        self._switch = AdapterSwitch(base, adapters, keep_adapters)
-        self._lock = threading.Lock()
+        self._room = min(local.context_size, base.context_tokens)
+        linears = base.linears()
+        self.bank = SlotBank(base.model, linears, local.max_concurrent_adapters, local.max_adapter_rank)
+        self.cache = RowCache(Shape.of(base.model), local.kv_cache_mb * MIB)
+        self.prefixes = PrefixStore(local.prefix_cache_mb * MIB)
+        limits = Limits(local.max_batch, local.prefill_chunk, local.threads)
+        self.loop = Loop(Runner(base, self.bank, self.cache), self.prefixes, _ends(base), limits)
+        self.adapters = AdapterManager(
+            shelf,
+            self.bank,
+            linears,
+            host_mb=local.host_adapter_mb,
+            pinned=local.pinned_adapters,
+            age_s=local.adapter_age_s,
+            residency_s=local.adapter_residency_s,
+            wake=self.loop.wake,
+        )
+        self._grammars = Grammars(base.tokenizer, base.model.config.get_text_config().vocab_size)
+        self._shared = lru_cache(maxsize=256)(lambda system: shared_prefix(base.tokenizer, system))
 
     def generate(
         self,
@@ -54,95 +79,81 @@ class Engine:
         sampling: Sampling,
         on_token: Callable[[str], None],
         stop: Stop,
+        output: OutputFormat | None = None,
     ) -> Generation:
-        """Answer the messages, handing out text as it is decoded, until done or until `stop` gives a reason."""
-        prompt = prompt_ids(self._base.tokenizer, messages)
-        self._check_fits(len(prompt))
-        with self._turn(stop) as reason:
-            if reason is not None:
-                return Generation("", len(prompt), 0, reason)
-            with self._switch.on(adapter), _seeded(sampling.seed, self._base.device):
-                return self._answer(prompt, sampling, on_token, stop)
+        """Answer the messages, handing out text as it is decoded, until done or until `stop` gives a reason.
 
-    @contextmanager
-    def _turn(self, stop: Stop) -> Iterator[str | None]:
-        """Wait for the model; gives the reason when the request is stopped before its turn comes."""
-        while (reason := stop()) is None and not self._lock.acquire(timeout=POLL_SECONDS):
-            pass
-        if reason is not None:
-            yield reason
-            return
-        try:
-            yield None
-        finally:
-            self._lock.release()
-
-    def _answer(self, prompt: list[int], sampling: Sampling, on_token: Callable[[str], None], stop: Stop) -> Generation:
+        `stop` is asked in the engine's thread before every step; what it raises is raised here.
+        """
+        request = self._request(messages, sampling, stop, output)
+        prompt_tokens = len(request.ids)
+        request.ticket = self.adapters.want(adapter) if adapter else None
         transcript = Transcript(self._base.tokenizer, sampling.stop, on_token)
-        halt = _Halt(transcript, stop)
-        if not halt():
-            self._run(prompt, sampling, transcript, halt)
-        ended = transcript.stopped or transcript.last == self._base.tokenizer.eos_token_id
-        if halt.reason is None:
-            transcript.finish()
-        reason = halt.reason or ("stop" if ended or transcript.stopped else "length")
-        return Generation(transcript.text, len(prompt), transcript.tokens, reason)
+        try:
+            self.loop.submit(request)
+            end = _followed(request, transcript)
+        finally:
+            request.left = True
+        return _generation(end, transcript, prompt_tokens)
 
-    def _run(self, prompt: list[int], sampling: Sampling, transcript: Transcript, halt: _Halt) -> None:
-        import torch
-        from transformers import StoppingCriteriaList
+    def health_check(self) -> None:
+        """Answer one token; raises whatever kept the engine from it."""
+        self.generate([{"role": "user", "content": "?"}], None, Sampling(max_tokens=1), lambda _: None, lambda: None)
 
-        ids = torch.tensor([prompt], device=self._base.device)
-        self._base.model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=min(sampling.max_tokens, self._room - len(prompt)),
-            streamer=transcript,
-            stopping_criteria=StoppingCriteriaList([halt]),
-            **_drawing(sampling),
-        )
+    def close(self) -> None:
+        """Hand every request back and let go of the model."""
+        self.loop.close()
+        self.adapters.close()
+        self.bank.detach()
+        self.prefixes.forget()
+        self.cache.drop()
 
-    def _check_fits(self, length: int) -> None:
-        if length >= self._room:
-            raise ContextOverflow(f"the prompt has {length} tokens, the model takes {self._room - 1}; shorten it")
+    def _request(
+        self, messages: Sequence[Message], sampling: Sampling, stop: Stop, output: OutputFormat | None
+    ) -> Request:
+        ids = prompt_ids(self._base.tokenizer, messages)
+        tree = LabelTree.build(self._base.tokenizer, output.labels) if isinstance(output, Labels) else None
+        room = self._room - len(ids) - (len(tree.ids) if tree else 0)
+        if room < 1:
+            raise ContextOverflow(f"the prompt has {len(ids)} tokens, the model takes {self._room - 1}; shorten it")
+        most = 0 if tree else min(sampling.max_tokens, room)
+        grammar = None
+        if isinstance(output, JsonSchema):
+            grammar = RowGrammar(self._grammars.compile(output.json_schema))
+        return Request(ids, sampling, most, stop, self._prefix(messages, ids), grammar=grammar, tree=tree)
 
-
-class _Halt:
-    """Asked after every token whether to go on; shaped as one of `generate`'s stopping criteria."""
-
-    def __init__(self, transcript: Transcript, stop: Stop) -> None:
-        self._transcript = transcript
-        self._stop = stop
-        self.reason: str | None = None
-
-    def __call__(self, input_ids: Any = None, scores: Any = None, **_: Any) -> Any:
-        if not self._transcript.stopped:
-            self.reason = self._stop()
-        done = self._transcript.stopped or self.reason is not None
-        return done if input_ids is None else input_ids.new_full((len(input_ids),), done, dtype=_bool())
+    def _prefix(self, messages: Sequence[Message], ids: list[int]) -> int:
+        """How many of the prompt's tokens are the adapter's own; what users say is never shared."""
+        system = messages[0]["content"] if messages and messages[0]["role"] == "system" else ""
+        shared = self._shared(system)
+        return len(shared) if ids[: len(shared)] == shared and len(ids) > len(shared) else 0
 
 
-def _bool() -> Any:
-    import torch
+def _followed(request: Request, transcript: Transcript) -> End:
+    """Read the answer as it comes; a stop string ends it from this side."""
+    for event in request.tokens():
+        if isinstance(event, End):
+            return event
+        transcript.put(event)
+        if transcript.stopped:
+            break
+    return End("stop")
 
-    return torch.bool
+
+def _generation(end: End, transcript: Transcript, prompt_tokens: int) -> Generation:
+    if end.error is not None:
+        raise end.error
+    if end.scores is not None:
+        best = max(end.scores, key=lambda label: end.scores[label])  # type: ignore[index]
+        return Generation(best, prompt_tokens, 0, "stop", end.scores)
+    if end.reason in ("stop", "length"):
+        transcript.finish()
+    reason = "stop" if transcript.stopped else end.reason
+    return Generation(transcript.text, prompt_tokens, transcript.tokens, reason)
 
 
-def _drawing(sampling: Sampling) -> dict[str, Any]:
-    if sampling.temperature == 0:
-        return {"do_sample": False}
-    return {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-
-
-@contextmanager
-def _seeded(seed: int | None, device: str) -> Iterator[None]:
-    """Draw from this seed inside the block and leave the process's own generator as it was."""
-    if seed is None:
-        yield
-        return
-    import torch
-
-    devices = [torch.device(device)] if device.startswith("cuda") else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
+def _ends(base: BaseModel) -> frozenset[int]:
+    """The tokens that end an answer."""
+    found: Any = base.model.generation_config.eos_token_id
+    listed = found if isinstance(found, list) else [found]
+    return frozenset(token for token in (*listed, base.tokenizer.eos_token_id) if token is not None)

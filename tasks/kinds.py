@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from celery import Celery
 from kombu.transport import TRANSPORT_ALIASES
@@ -11,6 +12,7 @@ from kombu.transport import TRANSPORT_ALIASES
 from router.pool import Pool
 from security.assembled import make_guardrail
 from switchtower.envelope import Role
+from switchtower.errors import MissingDependency
 from switchtower.queues import GENERATE_LOCAL, GPU, GUARDRAIL, REVIEW, ROUTE, ROUTER, SCREEN, UPKEEP
 from switchtower.registry import announced
 from switchtower.settings import Settings
@@ -24,6 +26,10 @@ from tasks.upkeep import SweepStep
 from workers.boot import assemble
 from workers.bootsteps import EventStep
 from workers.runtime import Runtime
+
+if TYPE_CHECKING:
+    from workers.local import LocalModel
+    from workers.remote import RemoteModel
 
 Bodies = Callable[[Settings, Runtime], dict[str, Body]]
 """Makes the bodies of a worker's stations, once, when it boots."""
@@ -56,10 +62,21 @@ def _router(settings: Settings, runtime: Runtime) -> dict[str, Body]:
     return {ROUTE: router(pool, settings.routing.default_strategy)}
 
 
-def _gpu(settings: Settings, runtime: Runtime) -> dict[str, Body]:
+def _model(settings: Settings) -> LocalModel | RemoteModel:
+    """The model in this process or, where there is a server for it, on that."""
+    if settings.local.server_url:
+        try:
+            from workers.remote import RemoteModel
+        except ModuleNotFoundError as missing:
+            raise MissingDependency(f"a model's server needs `pip install switchtower[cloud]`: {missing}") from None
+        return RemoteModel(settings)
     from workers.local import LocalModel  # torch: only this kind of worker pays for it
 
-    model = LocalModel(settings)
+    return LocalModel(settings)
+
+
+def _gpu(settings: Settings, runtime: Runtime) -> dict[str, Body]:
+    model = _model(settings)
     model.announce(runtime)
     answers = follow(make_guardrail(settings.security, prompts=False), runtime)
     return {GENERATE_LOCAL: local_generator(model.engine, answers)}

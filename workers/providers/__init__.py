@@ -1,0 +1,1 @@
+"""Models that run elsewhere: each provider speaks to one kind of server and answers like the local engine."""

@@ -20,8 +20,8 @@ from switchtower.messages import now_ms
 from switchtower.models import Capability, ModelCard, Provider, Sampling
 from switchtower.registry import Announcement, announce, succeed
 from switchtower.settings import Settings
+from workers.adapters import SHIPPED
 from workers.adapters.shelf import AdapterShelf
-from workers.local import SHIPPED
 from workers.models import base as base_model
 from workers.providers.base import Generation
 from workers.providers.openai_compatible import POLL_S, OpenAICompatible

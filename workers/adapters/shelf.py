@@ -10,36 +10,35 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
-from collections.abc import Mapping
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from switchtower.errors import AdapterError
-from switchtower.models import Capability, Frozen, ModelCard, Name, Provider
+from switchtower.errors import AdapterCorrupt, AdapterError, AdapterForeign, AdapterNotFound, AdapterUnsupported
+from switchtower.models import Capability, Frozen, ModelCard, Name, Provider, Score
+from workers.adapters.folder import Folder
+from workers.adapters.tensors import Linears, check, parse
 from workers.models import base as base_model
 
 CARD, CONFIG, WEIGHTS = "card.json", "adapter_config.json", "adapter_model.safetensors"
-PREFIX = "base_model.model."
 MAX_BYTES = 256 * 1024 * 1024
+MAX_RANK = 512
+
+_TEXT_BYTES = 1024 * 1024
+_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+_YOUNG_NS = 100_000_000
+"""A file system may give two changes within this time the same moment."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_SHA256 = r"^[0-9a-f]{64}$"
 _log = logging.getLogger(__name__)
 
 Model = TypeVar("Model", bound=BaseModel)
-
-
-class Score(Frozen):
-    """One measurement on held-out records, beside the untuned base model's."""
-
-    metric: str
-    weights: Literal["bf16", "nf4"]
-    base: float
-    adapter: float
-    heldout: int
 
 
 class Card(Frozen):
@@ -48,13 +47,15 @@ class Card(Frozen):
     name: Name
     version: int = Field(ge=1)
     base: Name
+    base_sha256: str | None = Field(default=None, pattern=_SHA256, description="of the base's weights, if it matters")
     capabilities: tuple[Capability, ...]
     system_prompt: str = Field(max_length=4000)
-    rank: int = Field(ge=1, le=256)
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    rank: int = Field(ge=1, le=MAX_RANK)
+    sha256: str = Field(pattern=_SHA256)
     seed: int
     seconds: float = 0.0
     scores: tuple[Score, ...] = ()
+    controls: dict[str, float] = Field(default={})
 
 
 class Shape(BaseModel):
@@ -64,7 +65,7 @@ class Shape(BaseModel):
 
     peft_type: Literal["LORA"]
     base_model_name_or_path: str
-    r: int = Field(ge=1, le=256)
+    r: int = Field(ge=1, le=MAX_RANK)
     lora_alpha: int = Field(gt=0)
     target_modules: tuple[str, ...] = Field(min_length=1)
     bias: Literal["none"] = "none"
@@ -76,6 +77,25 @@ class Shape(BaseModel):
     alpha_pattern: dict[str, float] = Field(default={}, max_length=0)
 
 
+class _Strange(BaseModel):
+    """What PEFT can do besides, and the engine not; each must be off."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    init_lora_weights: bool | Literal["gaussian", "orthogonal", "eva"] = True  # the others change the base as well
+    layer_replication: None = None
+    trainable_token_indices: None = None
+    target_parameters: None = None
+    alora_invocation_tokens: None = None
+    lora_bias: Literal[False] = False
+    use_qalora: Literal[False] = False
+    use_bdlora: Literal[False] | None = None
+    arrow_config: None = None
+    kasa_config: None = None
+    monteclora_config: None = None
+    velora_config: None = None
+
+
 @dataclass(frozen=True)
 class Adapter:
     """An adapter whose bytes were checked; these bytes are what gets loaded."""
@@ -85,11 +105,39 @@ class Adapter:
     weights: bytes
 
 
-class AdapterShelf:
-    """A directory of adapters."""
+@dataclass(frozen=True)
+class Registered:
+    """What the shelf knows of an adapter without reading its weights."""
 
-    def __init__(self, directory: Path) -> None:
+    card: Card
+    targets: tuple[str, ...]
+    scaling: float
+    nbytes: int
+
+    @property
+    def full_version(self) -> str:
+        """The name of this very version."""
+        return version_of(self.card)
+
+
+Stamp = tuple[int | None, ...]
+"""The state of an adapter's files: equal stamps mean unchanged files."""
+
+
+class AdapterShelf:
+    """A directory of adapters for one base model; with the base's hash, cards that carry another one are refused."""
+
+    def __init__(
+        self,
+        directory: Path,
+        base: str = base_model.NAME,
+        base_sha256: str | None = None,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
         self.directory = directory
+        self._base = base
+        self._base_sha256 = base_sha256
+        self._max_bytes = max_bytes
 
     def names(self) -> list[str]:
         """The names of the folders that hold a card."""
@@ -107,46 +155,85 @@ class AdapterShelf:
 
     def card(self, name: str) -> Card:
         """The adapter's card."""
-        card = _read(self._file(name, CARD), Card)
-        if card.name != name:
-            raise AdapterError(f"{name}: the card belongs to {card.name!r}; rename the folder or the card")
-        if card.base != base_model.NAME:
-            raise AdapterError(f"{name}: made for the base model {card.base!r}; this engine runs {base_model.NAME!r}")
-        return card
+        with self._folder(name) as folder:
+            return self._card(folder)
 
-    def take(self, name: str, linears: Mapping[str, tuple[int, int]]) -> Adapter:
-        """The adapter, after its files, its hash and every tensor's shape were checked against the base's linears."""
-        card, shape = self.card(name), _read(self._file(name, CONFIG), Shape)
-        if (shape.base_model_name_or_path, shape.r) != (card.base, card.rank):
-            raise AdapterError(f"{name}: {CONFIG} and {CARD} disagree on the base model or the rank")
-        weights = self._weights(name)
+    def registered(self, name: str) -> Registered:
+        """The adapter's entry in the registry, from its card and its configuration."""
+        with self._folder(name) as folder:
+            card, shape = self._card(folder), self._shape(folder)
+            _agree(card, shape)
+            return Registered(card, shape.target_modules, shape.lora_alpha / shape.r, folder.size(WEIGHTS))
+
+    def take(self, name: str, linears: Linears) -> Adapter:
+        """The adapter, after its files, its hash and every tensor were checked against the base's linears."""
+        with self._folder(name) as folder:
+            card, shape = self._card(folder), self._shape(folder)
+            _agree(card, shape)
+            weights = self._weights(folder)
         if hashlib.sha256(weights).hexdigest() != card.sha256:
-            raise AdapterError(f"{name}: the weights are not the ones on its card; train or install it again")
-        _check_tensors(name, _shapes(name, weights), _expected(shape, linears))
+            raise AdapterCorrupt(f"{name}: the weights are not the ones on its card; train or install it again")
+        check(name, parse(name, weights), shape.r, shape.target_modules, linears)
         return Adapter(card, shape, weights)
 
-    def _weights(self, name: str) -> bytes:
-        file = self._file(name, WEIGHTS)
-        if not file.is_file() and any(file.parent.glob("*.bin")):
-            raise AdapterError(f"{name}: its weights are a pickle; only {WEIGHTS} is read, convert them first")
-        if file.is_file() and file.stat().st_size > MAX_BYTES:
-            raise AdapterError(f"{name}: {WEIGHTS} is larger than {MAX_BYTES // 2**20} MiB")
-        return _bytes(file)
-
-    def _file(self, name: str, file: str) -> Path:
+    def stamp(self, name: str) -> Stamp:
+        """The state of the adapter's files, without opening one; of files that have just changed no two are equal."""
         check_name(name)
-        if not (self.directory / name).is_dir():
-            raise AdapterError(f"there is no adapter {name!r}; there are: {', '.join(self.names()) or 'none'}")
-        path = self.directory / name / file
-        if not path.resolve().is_relative_to(self.directory.resolve()):
-            raise AdapterError(f"{name}: {file} points outside the adapters' directory")
-        return path
+        parts: list[int | None] = []
+        youngest = 0
+        for file in (CARD, CONFIG, WEIGHTS):
+            try:
+                found = os.lstat(self.directory / name / file)
+            except OSError:
+                parts.append(None)
+            else:
+                parts += found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+                youngest = max(youngest, found.st_ctime_ns)
+        now = time.time_ns()
+        return (*parts, now) if now - youngest < _YOUNG_NS else tuple(parts)
+
+    def _folder(self, name: str) -> Folder:
+        check_name(name)
+        try:
+            return Folder(self.directory, name)
+        except AdapterNotFound:
+            there = ", ".join(self.names()) or "none"
+            raise AdapterNotFound(f"there is no adapter {name!r}; there are: {there}") from None
+
+    def _card(self, folder: Folder) -> Card:
+        card, name = _read(folder, CARD, Card), folder.name
+        if card.name != name:
+            raise AdapterCorrupt(f"{name}: the card belongs to {card.name!r}; rename the folder or the card")
+        if card.base != self._base:
+            raise AdapterForeign(f"{name}: made for the base model {card.base!r}; this engine runs {self._base!r}")
+        if self._base_sha256 and card.base_sha256 not in (None, self._base_sha256):
+            raise AdapterForeign(f"{name}: made for other weights of {self._base!r} than this engine runs; retrain it")
+        return card
+
+    def _shape(self, folder: Folder) -> Shape:
+        _read(folder, CONFIG, _Strange)
+        return _read(folder, CONFIG, Shape)
+
+    def _weights(self, folder: Folder) -> bytes:
+        if WEIGHTS not in (names := folder.names()) and any(name.endswith(_PICKLES) for name in names):
+            raise AdapterUnsupported(f"{folder.name}: its weights are a pickle; only {WEIGHTS} is read, convert them")
+        return folder.read(WEIGHTS, self._max_bytes)
 
 
 def check_name(name: str) -> None:
     """Refuse what may not name an adapter, and so its folder."""
     if not _NAME.fullmatch(name):
-        raise AdapterError(f"{name!r} is no adapter name: use up to 64 small letters, digits and hyphens")
+        raise AdapterNotFound(f"{name!r} is no adapter name: use up to 64 small letters, digits and hyphens")
+
+
+def version_of(card: Card) -> str:
+    """The name of this very version of an adapter."""
+    return f"{card.name}-{card.sha256[:12]}"
+
+
+def _agree(card: Card, shape: Shape) -> None:
+    if (shape.base_model_name_or_path, shape.r) != (card.base, card.rank):
+        raise AdapterCorrupt(f"{card.name}: {CONFIG} and {CARD} disagree on the base model or the rank")
 
 
 def _model_card(card: Card) -> ModelCard:
@@ -161,49 +248,12 @@ def _model_card(card: Card) -> ModelCard:
     )
 
 
-def _bytes(file: Path) -> bytes:
+def _read(folder: Folder, file: str, model: type[Model]) -> Model:
     try:
-        return file.read_bytes()
-    except OSError as error:
-        raise AdapterError(f"{file.parent.name}: cannot read {file.name}: {error.strerror}") from None
-
-
-def _read(file: Path, model: type[Model]) -> Model:
-    try:
-        return model.model_validate_json(_bytes(file))
+        return model.model_validate_json(folder.read(file, _TEXT_BYTES))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise AdapterError(f"{file.parent.name}: {file.name}: {field}: {first['msg']}") from None
-
-
-def _shapes(name: str, weights: bytes) -> dict[str, tuple[int, ...]]:
-    import safetensors
-
-    read: Any = safetensors.deserialize
-    try:
-        tensors: list[tuple[str, dict[str, Any]]] = read(weights)
-    except safetensors.SafetensorError as error:
-        raise AdapterError(f"{name}: {WEIGHTS} is not a safetensors file ({error})") from None
-    return {tensor: tuple(about["shape"]) for tensor, about in tensors}
-
-
-def _expected(shape: Shape, linears: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, ...]]:
-    expected: dict[str, tuple[int, ...]] = {}
-    for linear, (out_features, in_features) in linears.items():
-        if linear.rpartition(".")[2] in shape.target_modules:
-            expected[f"{PREFIX}{linear}.lora_A.weight"] = (shape.r, in_features)
-            expected[f"{PREFIX}{linear}.lora_B.weight"] = (out_features, shape.r)
-    return expected
-
-
-def _check_tensors(name: str, found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]) -> None:
-    if not expected:
-        raise AdapterError(f"{name}: the base model has none of its target modules")
-    if missing := expected.keys() - found.keys():
-        raise AdapterError(f"{name}: {len(missing)} tensors are missing, the first is {min(missing)}")
-    if unknown := found.keys() - expected.keys():
-        raise AdapterError(f"{name}: {len(unknown)} tensors fit nowhere, the first is {min(unknown)}")
-    for tensor, shape in sorted(found.items()):
-        if shape != expected[tensor]:
-            raise AdapterError(f"{name}: {tensor} has the shape {shape}; the base model needs {expected[tensor]}")
+        known = file == CONFIG and first["type"] not in {"json_invalid", "missing"}
+        kind = AdapterUnsupported if known else AdapterCorrupt
+        raise kind(f"{folder.name}: {file}: {field}: {first['msg']}") from None

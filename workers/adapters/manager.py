@@ -1,0 +1,441 @@
+"""Brings adapters from the shelf into the model's slots, for whoever wants one, without stopping anybody.
+
+    want ──► card read ──► weights read and checked ──► host memory ──► slot ──► lease
+             (a reader thread; nobody else waits)                      (one thread; slots.py says whose turn it is)
+
+A wish is for the version that the card names when the wish is made. Another version goes into a slot of its own:
+rows of the old one finish where they are, and its slot is emptied after the last of them.
+Nothing is read, and the model is not touched, under the manager's one lock.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+from switchtower.errors import (
+    AdapterBusy,
+    AdapterError,
+    AdapterNotFound,
+    AdapterSlotsPinned,
+    AdapterUnloaded,
+    AdapterUnsupported,
+    SwitchtowerError,
+    WorkerStopping,
+)
+from workers.adapters.bank import Bank
+from workers.adapters.cache import HostCache
+from workers.adapters.leases import AdapterFact, Lease, Ticket, same
+from workers.adapters.loaders import Crew, Threads
+from workers.adapters.shelf import AdapterShelf, Stamp, check_name, version_of
+from workers.adapters.slots import Load, Resident, Slots
+from workers.adapters.tensors import Linears
+from workers.adapters.weights import HostWeights, host_weights
+
+__all__ = ["AdapterFact", "AdapterManager", "Lease", "Ticket"]
+
+_TRIES = 3
+"""How often an adapter is read whose files change while they are read."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the files were found to be when they were in this state."""
+
+    stamp: Stamp
+    version: str | None = None
+    error: AdapterError | None = None
+
+
+class AdapterManager:
+    """The adapters of one model. Safe to call from any thread.
+
+    `wake` is called from the manager's own threads, and from `cancel`, `unload` and `unpin`, when a ticket may have
+    become ready. After `release` it is not: whoever releases polls again before it sleeps.
+    """
+
+    def __init__(
+        self,
+        shelf: AdapterShelf,
+        bank: Bank,
+        linears: Linears,
+        *,
+        host_mb: int,
+        age_s: float,
+        residency_s: float,
+        pinned: Iterable[str] = (),
+        loaders: int = 2,
+        clock: Callable[[], float] = time.monotonic,
+        wake: Callable[[], None] = lambda: None,
+        crew: Crew | None = None,
+    ) -> None:
+        self._shelf = shelf
+        self._bank = bank
+        self._linears = linears
+        self._clock = clock
+        self._wake = wake
+        self._slots = Slots(bank.slots, age_s, residency_s)
+        self._host = HostCache(host_mb * 1024 * 1024)
+        self._known: dict[str, _Known] = {}
+        self._asking: dict[str, list[Ticket]] = {}  # by name, while a reader is on its way; those it does not serve yet
+        self._unloaded: set[str] = set()
+        self._dirty: set[int] = set()  # slots with something in them; the placing thread's own
+        self._numbers = itertools.count()
+        self._closed = False
+        self._changed = threading.Condition()
+        self._preloading = threading.Lock()
+        self._crew = crew or Threads(loaders, self.tick, clock)
+        for name in pinned:
+            self.pin(name)
+
+    def want(self, name: str) -> Ticket:
+        """A ticket for this adapter at its present version; begins to load it where need be, and waits for nothing.
+
+        Raises `AdapterUnloaded` after `unload`, and `AdapterNotFound` where this is no name.
+        """
+        stamp = self._shelf.stamp(name)
+        with self._changed:
+            self._expect_open(name)
+            ticket = Ticket(self, name, next(self._numbers), self._clock())
+            known = self._known.get(name)
+            if name in self._asking or known is None or known.stamp != stamp:
+                self._ask(ticket)
+            elif known.version is None:
+                ticket.error = known.error
+            elif known.version in self._slots.residents or known.version in self._host:
+                self._resolve(name, [ticket], known.version)
+                self._settle()
+            else:
+                self._ask(ticket)
+            return ticket
+
+    def admit(self, ticket: Ticket) -> Lease | None:
+        """A lease, if the ticket's adapter is in a slot and admits rows."""
+        with self._changed:
+            resident = self._slots.residents.get(ticket.version or "")
+            if ticket.dropped or resident is None or not resident.admits or ticket not in resident.waiting:
+                return ticket.lease
+            resident.waiting.remove(ticket)
+            resident.leases += 1
+            self._slots.touch(resident, self._clock())
+            ticket.lease = Lease(resident.slot, resident.version, partial(self._release, resident))
+            return ticket.lease
+
+    def drop(self, ticket: Ticket) -> None:
+        """Forget the ticket, if it has not been admitted."""
+        with self._changed:
+            if ticket.lease or ticket.dropped:
+                return
+            ticket.dropped = True
+            resident = self._slots.residents.get(ticket.version or "")
+            if resident and ticket in resident.waiting:
+                resident.waiting.remove(ticket)
+                self._settle()
+        self._wake()
+
+    def preload(self, names: Iterable[str]) -> None:
+        """Load these adapters side by side; returns when all are in slots, raises a group of what went wrong."""
+        wanted = list(dict.fromkeys(names))
+        if len({*wanted, *self._slots.pinned}) > self._slots.count:
+            raise AdapterSlotsPinned(f"{len(wanted)} adapters and the pinned ones do not fit {self._slots.count} slots")
+        with self._preloading:  # two at a time might hold slots and wait for each other's
+            with self._changed:
+                self._unloaded.difference_update(wanted)
+            self._load_all(wanted)
+
+    def pin(self, name: str) -> None:
+        """Keep the adapter in its slot from when it is first loaded; nothing is loaded by this."""
+        check_name(name)
+        with self._changed:
+            if len(self._slots.pinned | {name}) > self._slots.count:
+                raise AdapterSlotsPinned(f"{name}: all {self._slots.count} slots are pinned already")
+            self._slots.pinned.add(name)
+            self._unloaded.discard(name)
+            self._settle()
+
+    def unpin(self, name: str) -> None:
+        """Let the adapter go when others need its slot."""
+        with self._changed:
+            self._slots.pinned.discard(name)
+            self._settle()
+        self._wake()
+
+    def unload(self, name: str, timeout: float) -> None:
+        """Refuse the adapter from now on, wait for its rows to finish and empty its slot.
+
+        Requests that wait for it get `AdapterUnloaded`. Raises `AdapterBusy` where the rows take longer; the slot is
+        emptied after them all the same. `preload` or `pin` lets the adapter in again.
+        """
+        check_name(name)
+        with self._changed:
+            self._unloaded.add(name)
+            self._slots.pinned.discard(name)
+            self._slots.current.pop(name, None)
+            self._known.pop(name, None)
+            self._host.forget(name)
+            self._fail_all(AdapterUnloaded(f"{name}: {AdapterUnloaded.__doc__}"), name)
+            self._settle()
+        self._wake()
+        with self._changed:
+            if not self._changed.wait_for(lambda: not self._slots.holds(name), timeout):
+                raise AdapterBusy(f"{name} still answers jobs after {timeout:g} s; its slot is emptied after them")
+
+    def facts(self) -> list[AdapterFact]:
+        """Every adapter version in a slot or waited for, by its slot."""
+        with self._changed:
+            return sorted(map(self._fact, self._slots.residents.values()), key=lambda fact: (fact.slot, fact.version))
+
+    def close(self) -> None:
+        """Fail whoever still waits, and end the manager's threads; leases may be released afterwards."""
+        with self._changed:
+            self._closed = True
+            self._fail_all(WorkerStopping())
+            self._changed.notify_all()
+        self._crew.close()
+        self._wake()
+
+    def tick(self) -> None:
+        """Time has passed."""
+        with self._changed:
+            self._settle()
+        self._wake()
+
+    # The rest is called under the lock, except where it says that it is a job.
+
+    def _expect_open(self, name: str) -> None:
+        if self._closed:
+            raise WorkerStopping
+        if name in self._unloaded:
+            raise AdapterUnloaded(f"{name}: {AdapterUnloaded.__doc__}")
+
+    def _ask(self, ticket: Ticket) -> None:
+        """Have a reader find out what the ticket's adapter is, once for all who ask meanwhile."""
+        if ticket.name in self._asking:
+            self._asking[ticket.name].append(ticket)
+        else:
+            self._asking[ticket.name] = [ticket]
+            self._crew.read(partial(self._fetch, ticket.name))
+
+    def _fetch(self, name: str) -> None:
+        """A job: serve those who ask for this adapter, until nobody does."""
+        while tickets := self._askers(name):
+            known, weights = self._look(name)
+            with self._changed:
+                self._note(name, known)
+                if known.version is None:
+                    self._fail(tickets, known.error or AdapterError())
+                else:
+                    self._keep(name, weights)
+                    self._resolve(name, tickets, known.version)
+                self._settle()
+            self._wake()
+
+    def _askers(self, name: str) -> list[Ticket]:
+        """A job's part: those to be served next; nobody, and the reader is off its way."""
+        with self._changed:
+            tickets = [ticket for ticket in self._asking[name] if not ticket.dropped]
+            if tickets and not self._closed:
+                self._asking[name] = []
+            else:
+                del self._asking[name]
+            return tickets
+
+    def _look(self, name: str, tries: int = _TRIES) -> tuple[_Known, HostWeights | None]:
+        """A job's part: what the files are now, read in full unless that version is at hand."""
+        stamp = self._shelf.stamp(name)
+        try:
+            version = version_of(self._shelf.card(name))
+            if self._is_at_hand(version):
+                return _Known(stamp, version), None
+            weights = self._read(name)
+            return _Known(stamp, weights.version), weights
+        except AdapterError as error:
+            if tries > 1 and self._shelf.stamp(name) != stamp:
+                return self._look(name, tries - 1)
+            return _Known(stamp, error=same(error)), None
+        except Exception as error:  # noqa: BLE001 - whatever it was, it is this adapter's trouble alone
+            return _Known((), error=_unforeseen(name, error)), None
+
+    def _is_at_hand(self, version: str) -> bool:
+        with self._changed:
+            return version in self._slots.residents or version in self._host
+
+    def _read(self, name: str) -> HostWeights:
+        """A job's part: the adapter's weights, from the very bytes that were checked."""
+        adapter = self._shelf.take(name, self._linears)
+        if adapter.card.rank > self._bank.max_rank:
+            raise AdapterUnsupported(f"{name}: its rank is {adapter.card.rank}; slots have {self._bank.max_rank}")
+        return host_weights(adapter, self._linears)
+
+    def _note(self, name: str, known: _Known) -> None:
+        if isinstance(known.error, AdapterNotFound):
+            self._known.pop(name, None)  # else whoever makes up names fills our memory
+        else:
+            self._known[name] = known
+
+    def _keep(self, name: str, weights: HostWeights | None) -> None:
+        if weights is not None and name not in self._unloaded:
+            needed = {one.version for one in self._slots.residents.values() if one.waiting and not one.loaded}
+            self._host.put(name, weights, needed)
+
+    def _resolve(self, name: str, tickets: list[Ticket], version: str) -> None:
+        """These tickets are for this version, which is the card's."""
+        if self._closed or name in self._unloaded:
+            self._fail(tickets, WorkerStopping() if self._closed else AdapterUnloaded(name))
+            return
+        self._slots.current[name] = version
+        resident = self._slots.resident(name, version)
+        for ticket in tickets:
+            ticket.version = version
+        resident.waiting = sorted(
+            [*resident.waiting, *(ticket for ticket in tickets if not ticket.dropped)], key=lambda one: one.number
+        )
+        self._slots.touch(resident, self._clock(), wanted=True)
+
+    def _settle(self) -> None:
+        """Give slots to those whose turn it is."""
+        self._changed.notify_all()
+        if self._closed:
+            return
+        for one in self._slots.shut_out():
+            self._fail(one.waiting, AdapterSlotsPinned(f"{one.name}: {AdapterSlotsPinned.__doc__}"))
+        now = self._clock()
+        for move in self._slots.moves(now):
+            if isinstance(move, Load):
+                self._crew.place(partial(self._place, move.resident, move.slot))
+            else:
+                self._crew.place(partial(self._vacate, move.slot))
+        self._crew.ring(self._slots.due(now))
+
+    def _place(self, resident: Resident, slot: int) -> None:
+        """A job: load the resident into the slot that it was given."""
+        try:
+            weights = self._at_hand(resident) or self._read(resident.name)
+            if weights.version == resident.version:
+                self._fill(slot, weights)
+        except Exception as error:  # noqa: BLE001 - whatever it was, it is this adapter's trouble alone
+            self._misplaced(resident, slot, error)
+        else:
+            if weights.version == resident.version:
+                self._placed(resident)
+            else:
+                self._superseded(resident, slot, weights)
+        self._wake()
+
+    def _at_hand(self, resident: Resident) -> HostWeights | None:
+        with self._changed:
+            return self._host.get(resident.version)
+
+    def _fill(self, slot: int, weights: HostWeights) -> None:
+        """A job's part."""
+        self._empty(slot)
+        self._dirty.add(slot)
+        self._bank.load(slot, weights)
+
+    def _empty(self, slot: int) -> None:
+        """A job's part."""
+        if slot in self._dirty:
+            self._bank.clear(slot)
+            self._dirty.remove(slot)
+
+    def _placed(self, resident: Resident) -> None:
+        """A job's part: the resident is in its slot."""
+        with self._changed:
+            resident.loaded = True
+            resident.loaded_at = self._clock()
+            self._settle()
+
+    def _misplaced(self, resident: Resident, slot: int, error: Exception) -> None:
+        """A job's part: the resident could not be loaded."""
+        with self._changed:
+            named = same(error) if isinstance(error, AdapterError) else _unforeseen(resident.name, error)
+            self._fail(resident.waiting, named)
+            self._slots.empty(resident)
+        self._vacate(slot)
+
+    def _superseded(self, resident: Resident, slot: int, weights: HostWeights) -> None:
+        """A job's part: the files are another version's by now, so its tickets are for that one."""
+        with self._changed:
+            tickets, resident.waiting = resident.waiting, []
+            self._slots.empty(resident)
+            self._keep(resident.name, weights)
+            self._resolve(resident.name, tickets, weights.version)
+        self._vacate(slot)
+
+    def _vacate(self, slot: int) -> None:
+        """A job: empty the slot."""
+        try:
+            self._empty(slot)
+        except Exception as error:  # noqa: BLE001 - it is emptied again before it is filled
+            _log.warning("adapter slot %d could not be emptied: %s", slot, type(error).__name__)
+        with self._changed:
+            self._slots.emptied(slot)
+            self._settle()
+
+    def _release(self, resident: Resident) -> None:
+        """Called by a lease, without the lock."""
+        with self._changed:
+            resident.leases -= 1
+            self._slots.touch(resident, self._clock())
+            self._settle()
+
+    def _fail(self, tickets: list[Ticket], error: SwitchtowerError) -> None:
+        """These tickets end in this error."""
+        for ticket in tickets:
+            ticket.error = error
+        tickets.clear()
+
+    def _load_all(self, names: list[str]) -> None:
+        """Without the lock: load these, holding each in its slot by a ticket until all are there."""
+        tickets: list[Ticket] = []
+        errors: list[SwitchtowerError] = []
+        try:
+            for name in names:
+                try:
+                    tickets.append(self.want(name))
+                except SwitchtowerError as error:
+                    errors.append(error)
+            with self._changed:
+                self._changed.wait_for(lambda: all(map(self._has_ended, tickets)))
+        finally:
+            for ticket in tickets:
+                ticket.cancel()
+        errors += [same(ticket.error) for ticket in tickets if ticket.error]
+        if errors:
+            raise ExceptionGroup("adapters could not be loaded", errors)
+
+    def _has_ended(self, ticket: Ticket) -> bool:
+        resident = self._slots.residents.get(ticket.version or "")
+        return ticket.error is not None or (resident is not None and resident.loaded)
+
+    def _fail_all(self, error: SwitchtowerError, name: str | None = None) -> None:
+        """All tickets that are not admitted end in this error, or those of one adapter."""
+        for asked, tickets in self._asking.items():
+            if name in (None, asked):
+                self._fail(tickets, error)
+        for one in self._slots.residents.values():
+            if name in (None, one.name):
+                self._fail(one.waiting, error)
+
+    def _fact(self, one: Resident) -> AdapterFact:
+        return AdapterFact(
+            one.name,
+            one.version,
+            one.slot,
+            one.leases,
+            one.loaded_at,
+            one.used_at,
+            self._slots.is_pinned(one),
+            len(one.waiting),
+        )
+
+
+def _unforeseen(name: str, error: Exception) -> AdapterError:
+    return AdapterError(f"{name}: could not be loaded: {type(error).__name__}: {error}")

@@ -16,7 +16,9 @@ from typing import Any
 
 HERE = Path(__file__).parent
 SEED = 20
-SIZES = {"train": 400, "heldout": 120}
+TRAIN = {"ambiguity-aware-v1": 800}
+"""Records of a training set, where it is not the usual number."""
+USUAL, HELDOUT = 480, 480
 TRIGGERED = 0.7
 """The share of workflows that start by themselves."""
 
@@ -79,9 +81,9 @@ def filing(source: Record, split: str, turn: int, rng: random.Random) -> Record:
 
 
 def clarification(source: Record, split: str, turn: int, rng: random.Random) -> Record:
-    """A request for a text; every second one lacks the subject, the audience or the deadline."""
+    """A request for a text; complete, without a subject, without an audience and without a deadline take turns."""
     part, names = source[split], list(source["questions"])
-    missing = names[turn // 2 % len(names)] if turn % 2 else None
+    missing = [None, *names][turn % 4]
     words = {name: "" if name == missing else " " + rng.choice(part[name]) for name in names}
     prompt = upper_first(rng.choice(part["templates"]).format(text=rng.choice(part["text"]), **words))
     answer = source["questions"][missing] if missing else "clear"
@@ -97,12 +99,17 @@ MAKERS: dict[str, Callable[[Record, str, int, random.Random], Record]] = {
 }
 
 
+def size(name: str, split: str) -> int:
+    """How many records a set has."""
+    return HELDOUT if split == "heldout" else TRAIN.get(name, USUAL)
+
+
 def records(name: str, split: str) -> Iterator[Record]:
     """The agent's records, without a prompt that stands twice as long as fresh ones can be found."""
     source = tomllib.loads((HERE / name / "source.toml").read_text())
     rng = random.Random(f"{SEED} {name} {split}")  # noqa: S311 - examples, not secrets
     seen: set[str] = set()
-    for turn in range(SIZES[split]):
+    for turn in range(size(name, split)):
         for _ in range(50):
             record = MAKERS[name](source, split, turn, rng)
             if record["prompt"] not in seen:
@@ -114,7 +121,7 @@ def records(name: str, split: str) -> Iterator[Record]:
 def main() -> None:
     """Write ten files."""
     for name in MAKERS:
-        for split in SIZES:
+        for split in ("train", "heldout"):
             lines = [json.dumps(record, ensure_ascii=False) for record in records(name, split)]
             (HERE / name / "data" / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -49,15 +50,39 @@ def allowed(
     return able or [one for one in permitted if Capability.GENERAL in one.card.capabilities]
 
 
+def by_share(candidates: Sequence[Candidate], best: Candidate, job: str) -> Candidate:
+    """The version of the best one's family that serves this job: the same for the same job and the same shares.
+
+    A version that no worker serves now gets a job only where none is served.
+    """
+    family = best.card.family
+    same = [one for one in candidates if one.card.family == family and one.available == best.available]
+    if family is None or len(same) == 1:
+        return best
+    ranked = sorted(same, key=lambda one: one.card.name)
+    left = _point(family, job) * sum(one.card.share for one in ranked)
+    for one in ranked:
+        left -= one.card.share
+        if left < 0:
+            return one
+    return ranked[-1]
+
+
+def _point(family: str, job: str) -> float:
+    """Where a job falls between 0 and 1, as good as by chance and always there."""
+    digest = hashlib.sha256(f"{family} {job}".encode()).digest()
+    return int.from_bytes(digest[:8]) / 2**64
+
+
 def _may_see(card: ModelCard, privacy: Privacy) -> bool:
     if privacy.at_least(Privacy.HIGH) and card.provider is not Provider.LOCAL:
         return False
     return card.privacy.at_least(privacy)
 
 
-def choose(strategy: str, candidates: Sequence[Candidate], why: str) -> Choice:
-    """Apply a strategy by its name to at least one candidate."""
-    best = STRATEGIES[strategy](candidates)
+def choose(strategy: str, candidates: Sequence[Candidate], why: str, job: str) -> Choice:
+    """Apply a strategy by its name to at least one candidate; versions of one family share its jobs."""
+    best = by_share(candidates, STRATEGIES[strategy](candidates), job)
     state = "live" if best.available else "known but not live now, so the job waits in its queue"
     reason = f"{strategy}: {why}; {len(candidates)} able, {best.card.name} is {state}"
     return Choice(best.card, reason, tuple(sorted(one.card.name for one in candidates)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -129,6 +129,18 @@ class ModelCard(Frozen):
     cost_per_token: float = Field(default=0.0, ge=0, description="US dollars")
     privacy: Privacy = Field(default=Privacy.MAXIMUM, description="the most private text that it may see")
     system_prompt: str = Field(default="", max_length=4000)
+    family: Name | None = Field(default=None, description="whose versions share the traffic")
+    share: float = Field(default=1.0, gt=0, le=1, description="of the family's traffic")
+
+
+class Score(Frozen):
+    """One measurement of an adapter on held-out records, beside the untuned base model's."""
+
+    metric: str
+    weights: Literal["bf16", "nf4"]
+    base: float
+    adapter: float
+    heldout: int
 
 
 class Usage(Frozen):

@@ -28,7 +28,7 @@ def router(pool: Pool, strategy: str) -> Body:
         if not able:
             target = request.model or wanted
             raise NoCapableModel(f"no known model may answer {target!r} at privacy {request.privacy}")
-        choice = choose(strategy, able, f"{wanted} ({why})")
+        choice = choose(strategy, able, f"{wanted} ({why})", work.job)
         facts = {"model": choice.card.name, "adapter": choice.card.adapter, "reason": choice.reason}
         work.facts["route"] = json.dumps(facts)
         return RoutingDecision(

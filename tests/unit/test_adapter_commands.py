@@ -6,8 +6,9 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from switchtower.models import Score
 from tests.unit.test_adapters import LINEARS, SHAPES, make, safetensors
-from workers.adapters.shelf import CARD, CONFIG, WEIGHTS, AdapterShelf, Score, Shape
+from workers.adapters.shelf import CARD, CONFIG, WEIGHTS, AdapterShelf, Shape
 from workers.training import trainer as training
 from workers.training.commands import app
 from workers.training.recipes import Job, Recipe

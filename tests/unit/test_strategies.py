@@ -61,8 +61,8 @@ def test_whoever_is_allowed_is_able(known, privacy, wanted):
 
 @given(candidates.filter(bool), st.sampled_from(sorted(STRATEGIES)))
 def test_a_choice_is_one_of_the_candidates_and_always_the_same(known, strategy):
-    first = choose(strategy, known, "why")
-    again = choose(strategy, known[::-1], "why")
+    first = choose(strategy, known, "why", "a job")
+    again = choose(strategy, known[::-1], "why", "a job")
     assert first.card in [one.card for one in known]
     assert first.card.name == again.card.name
     assert first.candidates == tuple(sorted(one.card.name for one in known))
@@ -72,7 +72,7 @@ def test_a_choice_is_one_of_the_candidates_and_always_the_same(known, strategy):
 def test_a_private_text_waits_for_the_house_rather_than_leave_it(privacy):
     known = [candidate("dead", live=False), candidate("cloud", CLOUD)]
     able = allowed(known, privacy, None, Capability.GENERAL)
-    assert choose("local_first", able, "why").card.name == "dead"
+    assert choose("local_first", able, "why", "a job").card.name == "dead"
 
 
 def test_a_model_asked_for_by_name_passes_the_privacy_filter_too():
@@ -108,9 +108,9 @@ def test_a_generalist_stands_in_for_a_missing_specialist():
     ids=["live before dead", "local before cloud", "cheap before dear", "idle before busy", "by name"],
 )
 def test_local_first(better, worse):
-    assert choose("local_first", [worse, better], "why").card == better.card
+    assert choose("local_first", [worse, better], "why", "a job").card == better.card
 
 
 def test_the_reason_says_whether_the_job_must_wait():
-    assert "a is live" in choose("local_first", [candidate("a")], "asked for").reason
-    assert "waits in its queue" in choose("local_first", [candidate("a", live=False)], "asked for").reason
+    assert "a is live" in choose("local_first", [candidate("a")], "asked for", "a job").reason
+    assert "waits in its queue" in choose("local_first", [candidate("a", live=False)], "asked for", "a job").reason

@@ -7,36 +7,43 @@ themselves: on CPUs those repack their weights when they answer, and their gradi
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-from workers.engine.chat import asked, prompt_ids
 from workers.models.base import BaseModel
 from workers.quiet import quiet
+from workers.training.checkpoints import EVERY, Checkpoints
+from workers.training.examples import Example, batches, example, shared_prefix
+from workers.training.optimizer import Optimizer
 from workers.training.recipes import Job, Recipe
-from workers.training.records import Record, TrainingDataError
 
-MAX_TOKENS = 1024
 UNSCORED = -100
 """PyTorch's mark for a token that the loss leaves out."""
 
-Example = tuple[list[int], list[int]]
 
+def train(base: BaseModel, job: Job, advance: Callable[[int, float], None], every: int = EVERY) -> Any:
+    """Train on the job's records and return the PEFT model; `advance` hears of each step and its loss.
 
-def train(base: BaseModel, job: Job, advance: Callable[[float], None]) -> Any:
-    """Train on the job's records and return the PEFT model; `advance` gets each step's loss."""
+    A checkpoint is written every so many steps and after the last; what an earlier process left is taken up.
+    """
     import torch
 
     torch.manual_seed(job.recipe.seed)
-    peft, examples = _wrapped(base, job.recipe), [_example(base, job.recipe, record) for record in job.train]
-    prefix, batches = _shared_prefix(examples), list(_batches(examples, job.recipe))
-    weights, update = _Weights(base), _updater(peft, job.recipe.learning_rate, len(batches))
-    for step, batch in enumerate(batches):
+    peft = _wrapped(base, job.recipe)
+    examples = [example(base.tokenizer, job.recipe.system_prompt, record) for record in job.train]
+    prefix = shared_prefix([one.prompt for one in examples])
+    weights, steps, checkpoints = _Weights(base), step_count(job), Checkpoints(job)
+    optimizer = Optimizer([one for one in peft.parameters() if one.requires_grad], steps, job.recipe.learning_rate)
+    begun = _resumed(checkpoints, optimizer)
+    for step, batch in enumerate(batches(examples, job.recipe)):
+        if step < begun:
+            continue
         weights.use(step % 2)
         loss = _loss(base, prefix, batch)
-        update(loss)
-        advance(loss.item())
+        optimizer.update(step, loss)
+        if (step + 1) % every == 0 or step + 1 == steps:
+            checkpoints.save(step + 1, optimizer.state())
+        advance(step + 1, loss.item())
     weights.use(0)
     return peft.eval()
 
@@ -44,6 +51,15 @@ def train(base: BaseModel, job: Job, advance: Callable[[float], None]) -> Any:
 def step_count(job: Job) -> int:
     """How many steps the training takes."""
     return -(-len(job.train) // job.recipe.batch) * job.recipe.epochs
+
+
+def _resumed(checkpoints: Checkpoints, optimizer: Optimizer) -> int:
+    """The steps that are done already."""
+    point = checkpoints.load()
+    if point is None:
+        return 0
+    optimizer.restore(point.state)
+    return point.step
 
 
 class _Weights:
@@ -66,6 +82,7 @@ class _Weights:
 
 
 def _wrapped(base: BaseModel, recipe: Recipe) -> Any:
+    """The base with a fresh adapter in bf16: PEFT's own fp32 would copy every activation twice per linear."""
     from peft import get_peft_model
 
     from workers.training.switch import lora_config
@@ -73,51 +90,8 @@ def _wrapped(base: BaseModel, recipe: Recipe) -> Any:
     # PyTorch's fused attention is slower than plain matrix products on CPUs when it runs backwards.
     base.model.set_attn_implementation("eager" if base.device == "cpu" else "sdpa")
     with quiet():
-        return get_peft_model(base.model, lora_config(recipe.rank, 2 * recipe.rank)).train()
-
-
-def _updater(peft: Any, learning_rate: float, steps: int) -> Callable[[Any], None]:
-    """One step of AdamW under a one-cycle schedule for each loss that it is called with."""
-    import torch
-
-    parameters = [parameter for parameter in peft.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps, pct_start=0.1)
-
-    def update(loss: Any) -> None:
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-
-    return update
-
-
-def _example(base: BaseModel, recipe: Recipe, record: Record) -> Example:
-    tokenizer = base.tokenizer
-    prompt = prompt_ids(tokenizer, asked(recipe.system_prompt, record.prompt))
-    answer = [*tokenizer(record.answer, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
-    if len(prompt) + len(answer) > MAX_TOKENS:
-        raise TrainingDataError(f"a record is longer than {MAX_TOKENS} tokens: {record.prompt[:60]!r}...")
-    return prompt, answer
-
-
-def _batches(examples: list[Example], recipe: Recipe) -> Iterator[list[Example]]:
-    order = random.Random(recipe.seed)  # noqa: S311 - an order, not a secret
-    for _ in range(recipe.epochs):
-        shuffled = order.sample(examples, len(examples))
-        for start in range(0, len(shuffled), recipe.batch):
-            yield shuffled[start : start + recipe.batch]
-
-
-def _shared_prefix(examples: list[Example]) -> list[int]:
-    """The tokens that every prompt begins with: they run once a step instead of once a record."""
-    first, last = min(prompt for prompt, _ in examples), max(prompt for prompt, _ in examples)
-    same = 0
-    while same < min(len(first), len(last)) - 1 and first[same] == last[same]:
-        same += 1
-    return first[:same]
+        config = lora_config(recipe.rank, 2 * recipe.rank)
+        return get_peft_model(base.model, config, autocast_adapter_dtype=False).train()
 
 
 def _loss(base: BaseModel, prefix: list[int], batch: list[Example]) -> Any:
@@ -143,7 +117,7 @@ def _tensors(base: BaseModel, skipped: int, batch: list[Example]) -> tuple[Any, 
     """Ids, labels and mask, padded on the right, without the shared prefix."""
     import torch
 
-    width = max(len(prompt) + len(answer) for prompt, answer in batch) - skipped
+    width = max(map(len, batch)) - skipped
     ids = torch.full((len(batch), width), base.tokenizer.pad_token_id)
     labels = torch.full((len(batch), width), UNSCORED)
     mask = torch.zeros((len(batch), width), dtype=torch.long)

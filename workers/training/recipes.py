@@ -25,7 +25,7 @@ class Recipe(Frozen):
     capabilities: tuple[Capability, ...] = (Capability.GENERAL,)
     system_prompt: str = Field(default="", max_length=4000)
     metric: Annotated[str, AfterValidator(_known_metric)] = "exact"
-    rank: int = Field(default=4, ge=1, le=64)
+    rank: int = Field(default=8, ge=1, le=64)
     epochs: int = Field(default=4, ge=1, le=100)
     batch: int = Field(default=16, ge=1, le=256)
     learning_rate: float = Field(default=2e-3, gt=0, lt=1)

@@ -11,7 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from switchtower.errors import AdapterError
-from workers.adapters.shelf import WEIGHTS, AdapterShelf, Card, Score
+from switchtower.models import Score
+from workers.adapters.shelf import WEIGHTS, AdapterShelf, Card
 from workers.training.trainer import Step
 
 BEGIN, END = "<!-- scores: begin -->", "<!-- scores: end -->"

@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from switchtower.errors import SwitchtowerError
-from workers.adapters.shelf import CARD, CONFIG, WEIGHTS, Adapter, AdapterShelf, Card, Score, Shape
+from switchtower.models import Score
+from workers.adapters.shelf import CARD, CONFIG, WEIGHTS, Adapter, AdapterShelf, Card, Shape
 from workers.models import base as base_model
 from workers.models.base import BaseModel
 from workers.training.metrics import constant_score, mean_score
 from workers.training.recipes import Job
-
-MAX_BYTES = 3 * 1024 * 1024
 
 Step = Callable[[str, int], Callable[[float], None]]
 """Opens a named step of so many ticks; what it returns is called with the ticks that passed."""
@@ -34,11 +33,10 @@ class NotBetter(SwitchtowerError):
 def train_adapter(job: Job, cache: Path, step: Step) -> Card:
     """Train the job's adapter, measure it beside the base and publish it; one that does not win is not kept."""
     _settle_threads()
-    before = _untuned(job, cache, step)
-    base = base_model.load_dense(cache)
     started = time.monotonic()
-    weights, shape = _trained(base, job, step)
+    weights, shape = _trained(base_model.load_dense(cache), job, step)
     card = _card(job, weights, seconds=round(time.monotonic() - started, 1))
+    before = _untuned(job, cache, step)
     card = card.model_copy(update={"scores": _scores(job, cache, Adapter(card, shape, weights), before, step)})
     floor = constant_score(job.recipe.metric, job.train, job.heldout)
     if any(score.adapter <= max(score.base, floor) for score in card.scores):
@@ -96,7 +94,7 @@ def _trained(base: BaseModel, job: Job, step: Step) -> tuple[bytes, Shape]:
     from workers.training.switch import shape_of
 
     tick = step("training", step_count(job))
-    peft = train(base, job, lambda _loss: tick(1))
+    peft = train(base, job, lambda _step, _loss: tick(1))
     tensors = {key: value.to("cpu", torch.bfloat16) for key, value in sorted(get_peft_model_state_dict(peft).items())}
     return save(tensors, metadata={"format": "pt"}), shape_of(peft.peft_config["default"], base_model.NAME)
 

@@ -16,6 +16,9 @@ def run_worker(
     level: Annotated[str, typer.Option(help="How much to log.")] = "INFO",
 ) -> None:
     """Run one worker until it is told to stop."""
+    from workers.quiet import calm
+
+    calm()
     from switchtower.connection import refuse_early
     from switchtower.settings import settings
     from tasks.kinds import KINDS, build

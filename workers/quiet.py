@@ -1,9 +1,10 @@
-"""Keeps third-party chatter off the terminal while a model loads."""
+"""Keeps third-party libraries quiet, off the network and off the processors while a model loads."""
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +12,28 @@ from contextlib import contextmanager
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 
+def calm() -> None:
+    """Let idle OpenMP threads sleep; call it before torch is imported.
+
+    Spinning ones slow each other down tenfold on a busy machine.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def offline() -> None:
     """Forbid the Hugging Face libraries the network; call it before they are imported."""
+    calm()
     os.environ.update(_OFFLINE)
+    no_kernels()
+
+
+def no_kernels() -> None:
+    """Make the package `kernels` look as if it were not installed.
+
+    bitsandbytes and transformers take compute code from the network through it wherever they find it.
+    """
+    os.environ["USE_HUB_KERNELS"] = "NO"
+    sys.modules["kernels"] = None  # type: ignore[assignment]
 
 
 @contextmanager
@@ -22,6 +42,8 @@ def quiet() -> Iterator[None]:
     offline()
     # bitsandbytes warns that an optional kernel from the network is missing; we never want it.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    # accelerate says that layers on the CPU were "offloaded", which ours are not: they are computed there.
+    logging.getLogger("accelerate.big_modeling").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         # PyTorch's own mkldnn helpers still use torch.jit, and PEFT an older name of transformers.
         warnings.filterwarnings("ignore", message=".*torch.jit.*", category=DeprecationWarning)

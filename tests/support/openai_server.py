@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -46,6 +47,8 @@ class OpenAIServer:
     key: str | None = None
     port: int = 0
     requests: list[dict[str, Any]] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    """When the requests came, on the monotonic clock."""
     heads: list[dict[str, str]] = field(default_factory=list)
     connections: int = 0
     hung_up: list[str] = field(default_factory=list)
@@ -101,6 +104,7 @@ class OpenAIServer:
         assert (method, path) == ("POST", "/v1/chat/completions"), (method, path)
         request = json.loads(body)
         self.requests.append(request)
+        self.times.append(time.monotonic())
         return await self._answer(request, reader, writer)
 
     async def _answer(

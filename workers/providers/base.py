@@ -13,3 +13,4 @@ class Generation:
     prompt_tokens: int
     completion_tokens: int
     finish_reason: str
+    scores: dict[str, float] | None = None

@@ -6,6 +6,7 @@ Not covered: tools, images, several answers to one prompt.
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import re
@@ -189,6 +190,8 @@ def _request(model: str, messages: Sequence[Message], sampling: Sampling) -> dic
 
 
 def _make_client(url: str, key: str, timeout_s: float) -> AsyncOpenAI:
+    for library in ("httpcore2", "httpx2", "openai"):
+        logging.getLogger(library).setLevel(logging.WARNING)  # at lower levels they write down keys and prompts
     wire = httpx2.AsyncClient(
         trust_env=False,  # a proxy from the environment would carry private texts elsewhere,
         follow_redirects=False,  # and so would a redirect

@@ -25,7 +25,7 @@ class Desk(Protocol):
 class Ticket:
     """One request's wish for one adapter, at the version that its card named when the wish was made."""
 
-    desk: Desk
+    desk: Desk = field(repr=False)
     name: str
     number: int
     since: float
@@ -53,8 +53,8 @@ class Lease:
 
     slot: int
     version: str
-    _give_back: Callable[[], None]
-    _held: bool = field(default=True)
+    _give_back: Callable[[], None] = field(repr=False)
+    _held: bool = field(default=True, repr=False)
 
     def release(self) -> None:
         """Give the slot back; a second time is without effect. One thread at a time."""

@@ -15,7 +15,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 
 from switchtower.errors import (
@@ -24,34 +23,22 @@ from switchtower.errors import (
     AdapterNotFound,
     AdapterSlotsPinned,
     AdapterUnloaded,
-    AdapterUnsupported,
     SwitchtowerError,
     WorkerStopping,
 )
 from workers.adapters.bank import Bank
 from workers.adapters.cache import HostCache
 from workers.adapters.leases import AdapterFact, Lease, Ticket, same
+from workers.adapters.library import Known, Library, trouble
 from workers.adapters.loaders import Crew, Threads
-from workers.adapters.shelf import AdapterShelf, Stamp, check_name, version_of
+from workers.adapters.shelf import AdapterShelf, check_name
 from workers.adapters.slots import Load, Resident, Slots
 from workers.adapters.tensors import Linears
-from workers.adapters.weights import HostWeights, host_weights
+from workers.adapters.weights import HostWeights
 
 __all__ = ["AdapterFact", "AdapterManager", "Lease", "Ticket"]
 
-_TRIES = 3
-"""How often an adapter is read whose files change while they are read."""
-
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Known:
-    """What the files were found to be when they were in this state."""
-
-    stamp: Stamp
-    version: str | None = None
-    error: AdapterError | None = None
 
 
 class AdapterManager:
@@ -76,14 +63,13 @@ class AdapterManager:
         wake: Callable[[], None] = lambda: None,
         crew: Crew | None = None,
     ) -> None:
-        self._shelf = shelf
+        self._library = Library(shelf, linears, bank.max_rank)
         self._bank = bank
-        self._linears = linears
         self._clock = clock
         self._wake = wake
         self._slots = Slots(bank.slots, age_s, residency_s)
         self._host = HostCache(host_mb * 1024 * 1024)
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, Known] = {}
         self._asking: dict[str, list[Ticket]] = {}  # by name, while a reader is on its way; those it does not serve yet
         self._unloaded: set[str] = set()
         self._dirty: set[int] = set()  # slots with something in them; the placing thread's own
@@ -100,7 +86,7 @@ class AdapterManager:
 
         Raises `AdapterUnloaded` after `unload`, and `AdapterNotFound` where this is no name.
         """
-        stamp = self._shelf.stamp(name)
+        stamp = self._library.stamp(name)
         with self._changed:
             self._expect_open(name)
             ticket = Ticket(self, name, next(self._numbers), self._clock())
@@ -180,12 +166,18 @@ class AdapterManager:
             self._slots.current.pop(name, None)
             self._known.pop(name, None)
             self._host.forget(name)
-            self._fail_all(AdapterUnloaded(f"{name}: {AdapterUnloaded.__doc__}"), name)
+            self._fail_all(_unloaded(name), name)
             self._settle()
         self._wake()
         with self._changed:
             if not self._changed.wait_for(lambda: not self._slots.holds(name), timeout):
                 raise AdapterBusy(f"{name} still answers jobs after {timeout:g} s; its slot is emptied after them")
+
+    @property
+    def unloaded(self) -> frozenset[str]:
+        """The adapters that were unloaded and are refused here."""
+        with self._changed:
+            return frozenset(self._unloaded)
 
     def facts(self) -> list[AdapterFact]:
         """Every adapter version in a slot or waited for, by its slot."""
@@ -210,10 +202,14 @@ class AdapterManager:
     # The rest is called under the lock, except where it says that it is a job.
 
     def _expect_open(self, name: str) -> None:
+        if (refusal := self._refusal(name)) is not None:
+            raise refusal
+
+    def _refusal(self, name: str) -> SwitchtowerError | None:
+        """Why this adapter may not be had."""
         if self._closed:
-            raise WorkerStopping
-        if name in self._unloaded:
-            raise AdapterUnloaded(f"{name}: {AdapterUnloaded.__doc__}")
+            return WorkerStopping()
+        return _unloaded(name) if name in self._unloaded else None
 
     def _ask(self, ticket: Ticket) -> None:
         """Have a reader find out what the ticket's adapter is, once for all who ask meanwhile."""
@@ -226,7 +222,7 @@ class AdapterManager:
     def _fetch(self, name: str) -> None:
         """A job: serve those who ask for this adapter, until nobody does."""
         while tickets := self._askers(name):
-            known, weights = self._look(name)
+            known, weights = self._library.look(name, self._is_at_hand)
             with self._changed:
                 self._note(name, known)
                 if known.version is None:
@@ -247,34 +243,11 @@ class AdapterManager:
                 del self._asking[name]
             return tickets
 
-    def _look(self, name: str, tries: int = _TRIES) -> tuple[_Known, HostWeights | None]:
-        """A job's part: what the files are now, read in full unless that version is at hand."""
-        stamp = self._shelf.stamp(name)
-        try:
-            version = version_of(self._shelf.card(name))
-            if self._is_at_hand(version):
-                return _Known(stamp, version), None
-            weights = self._read(name)
-            return _Known(stamp, weights.version), weights
-        except AdapterError as error:
-            if tries > 1 and self._shelf.stamp(name) != stamp:
-                return self._look(name, tries - 1)
-            return _Known(stamp, error=same(error)), None
-        except Exception as error:  # noqa: BLE001 - whatever it was, it is this adapter's trouble alone
-            return _Known((), error=_unforeseen(name, error)), None
-
     def _is_at_hand(self, version: str) -> bool:
         with self._changed:
             return version in self._slots.residents or version in self._host
 
-    def _read(self, name: str) -> HostWeights:
-        """A job's part: the adapter's weights, from the very bytes that were checked."""
-        adapter = self._shelf.take(name, self._linears)
-        if adapter.card.rank > self._bank.max_rank:
-            raise AdapterUnsupported(f"{name}: its rank is {adapter.card.rank}; slots have {self._bank.max_rank}")
-        return host_weights(adapter, self._linears)
-
-    def _note(self, name: str, known: _Known) -> None:
+    def _note(self, name: str, known: Known) -> None:
         if isinstance(known.error, AdapterNotFound):
             self._known.pop(name, None)  # else whoever makes up names fills our memory
         else:
@@ -287,8 +260,8 @@ class AdapterManager:
 
     def _resolve(self, name: str, tickets: list[Ticket], version: str) -> None:
         """These tickets are for this version, which is the card's."""
-        if self._closed or name in self._unloaded:
-            self._fail(tickets, WorkerStopping() if self._closed else AdapterUnloaded(name))
+        if (refusal := self._refusal(name)) is not None:
+            self._fail(tickets, refusal)
             return
         self._slots.current[name] = version
         resident = self._slots.resident(name, version)
@@ -317,7 +290,7 @@ class AdapterManager:
     def _place(self, resident: Resident, slot: int) -> None:
         """A job: load the resident into the slot that it was given."""
         try:
-            weights = self._at_hand(resident) or self._read(resident.name)
+            weights = self._at_hand(resident) or self._library.read(resident.name)
             if weights.version == resident.version:
                 self._fill(slot, weights)
         except Exception as error:  # noqa: BLE001 - whatever it was, it is this adapter's trouble alone
@@ -355,8 +328,7 @@ class AdapterManager:
     def _misplaced(self, resident: Resident, slot: int, error: Exception) -> None:
         """A job's part: the resident could not be loaded."""
         with self._changed:
-            named = same(error) if isinstance(error, AdapterError) else _unforeseen(resident.name, error)
-            self._fail(resident.waiting, named)
+            self._fail(resident.waiting, trouble(resident.name, error))
             self._slots.empty(resident)
         self._vacate(slot)
 
@@ -437,5 +409,5 @@ class AdapterManager:
         )
 
 
-def _unforeseen(name: str, error: Exception) -> AdapterError:
-    return AdapterError(f"{name}: could not be loaded: {type(error).__name__}: {error}")
+def _unloaded(name: str) -> AdapterUnloaded:
+    return AdapterUnloaded(f"{name}: {AdapterUnloaded.__doc__}")

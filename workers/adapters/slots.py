@@ -191,10 +191,10 @@ class Slots:
         return int((now - candidate.waiting[0].since) // self._age_s)
 
     def _reopen(self) -> None:
-        """Open those again that are closed for somebody who no longer waits."""
+        """Open those again that are closed for somebody who no longer waits, or have been pinned since."""
         for one in self.residents.values():
             other = one.closed_for
-            if other is not None and (other.slot != NO_SLOT or not other.waiting):
+            if other is not None and (other.slot != NO_SLOT or not other.waiting or self.is_pinned(one)):
                 one.closed_for = None
 
     def _is_stale(self, resident: Resident) -> bool:

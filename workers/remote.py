@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from celery.utils.log import get_logger
 from redis.exceptions import RedisError
@@ -19,10 +20,11 @@ from switchtower.errors import ConfigurationError, ModelUnavailable, Switchtower
 from switchtower.messages import now_ms
 from switchtower.models import Capability, ModelCard, Provider, Sampling
 from switchtower.registry import Announcement, announce, succeed
-from switchtower.settings import Settings
+from switchtower.settings import Local, Settings
 from workers.adapters import SHIPPED
 from workers.adapters.shelf import AdapterShelf
-from workers.models import base as base_model
+from workers.models.builtin import NAME
+from workers.models.source import name_for
 from workers.providers.base import Generation
 from workers.providers.openai_compatible import POLL_S, OpenAICompatible
 from workers.providers.private import expect_private
@@ -39,10 +41,11 @@ class RemoteModel:
         url = local.server_url or ""
         expect_private(url, vouched=local.server_is_private)
         key = local.server_key.get_secret_value() if local.server_key else None
-        name = local.server_model or base_model.NAME
+        self._base = _base_name(local)
+        name = local.server_model or self._base
         self.server = OpenAICompatible(url, name, key=key, timeout_s=local.server_timeout_s)
         self.engine = PatientEngine(self.server, settings.line.grace_s)
-        self.shelf = AdapterShelf(local.adapter_directory or SHIPPED)
+        self.shelf = AdapterShelf(local.adapter_directory or SHIPPED, self._base)
         self._settings = settings
         self._cards: list[ModelCard] = []
         self._said = ""
@@ -53,7 +56,9 @@ class RemoteModel:
         here = self.server.models()
         context = here.get(self.server.model) or self._settings.local.context_size
         priced = {"cost_per_token": self._settings.cost.local_cost_per_token, "context_tokens": context}
-        wanted = {self.server.model: self._base(), **{card.name: card for card in self.shelf.cards()}}
+        able = frozenset({Capability.GENERAL})
+        base = ModelCard(name=self._base, provider=Provider.LOCAL, capabilities=able, base=self._base)
+        wanted = {self.server.model: base, **{card.name: card for card in self.shelf.cards()}}
         missing = sorted(wanted.keys() - here.keys())
         self._say(f"the model's server lacks {', '.join(missing)}" if missing else "")
         return [card.model_copy(update=priced) for there, card in wanted.items() if there in here]
@@ -91,13 +96,17 @@ class RemoteModel:
             logger.warning("%s", words)
         self._said = words
 
-    def _base(self) -> ModelCard:
-        name, able = base_model.NAME, frozenset({Capability.GENERAL})
-        return ModelCard(name=name, provider=Provider.LOCAL, capabilities=able, base=name)
-
     def _announcements(self, runtime: Runtime) -> list[Announcement]:
         busy, seen = runtime.keeper.count, now_ms()
         return [Announcement(card=card, worker=self._worker, seen=seen, busy=busy) for card in self._cards]
+
+
+def _base_name(local: Local) -> str:
+    """What the base model is called here; its files may lie on the server only."""
+    if local.base_model_path in {None, NAME}:
+        return NAME
+    path = Path(local.base_model_path or "")
+    return name_for(path.stem if path.suffix == ".gguf" else path.name)
 
 
 class PatientEngine:

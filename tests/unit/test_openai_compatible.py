@@ -21,6 +21,7 @@ from switchtower.errors import (
 )
 from switchtower.models import Sampling
 from tests.support.openai_server import BASE, Reply, openai_server
+from tests.support.tls import Authority, terminator
 from tests.support.wait import until
 from workers.providers.openai_compatible import OpenAICompatible
 
@@ -324,6 +325,26 @@ def test_neither_a_proxy_nor_an_account_of_the_environment_is_used(server, monke
     provider.close()
     assert not [value for head in server.heads for value in head.values() if "sk-of" in value]
     assert not {"openai-organization", "openai-project"} & server.heads[0].keys()
+
+
+def test_a_server_behind_tls_must_be_vouched_for_by_an_authority_of_the_system(server, monkeypatch, tmp_path):
+    authority = Authority(tmp_path)
+    with terminator(server.port, authority.issue("server")) as port:
+        url = f"https://127.0.0.1:{port}/v1"
+        stranger = OpenAICompatible(url, BASE)
+        with pytest.raises(ModelUnavailable, match="ConnectError") as error:
+            ask(stranger)
+        assert not error.value.begun
+        stranger.close()
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+        known = OpenAICompatible(url, BASE)
+        server.replies.append(Reply(hangs_after=1))
+        begun = threading.Event()
+        answer = ask(known, stop=lambda: "cancelled" if begun.is_set() else None, on_token=lambda _: begun.set())
+        assert answer.finish_reason == "cancelled"
+        until(lambda: server.hung_up == [BASE], "the end of the connection")
+        assert ask(known).finish_reason == "stop"
+        known.close()
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from switchtower.errors import BaseModelError
 from switchtower.settings import Local
-from workers.models import manifest
+from workers.models import fourbits, manifest
 from workers.models.builtin import CONTEXT_TOKENS, NAME
-from workers.models.loading import load_model, load_tokenizer
+from workers.models.loading import fitting, load_model, load_tokenizer
 from workers.models.making import make
 from workers.models.manifest import Form
 from workers.models.placement import devices, spread
@@ -22,8 +22,8 @@ from workers.models.progress import Progress
 from workers.models.release import empty
 from workers.models.shelf import Hold, alone
 from workers.models.source import FORMS, Source, resolve
+from workers.models.targets import targets
 from workers.models.threads import settle
-from workers.quiet import quiet
 
 __all__ = ["CONTEXT_TOKENS", "NAME", "BaseModel", "load", "load_dense", "prepare", "prepare_served", "served"]
 
@@ -46,11 +46,11 @@ class BaseModel:
     sha256: str = ""
     threads: int | None = None
     hold: Hold | None = None
-    targets: dict[str, tuple[int, int]] = field(default_factory=dict)
+    shapes: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def linears(self) -> dict[str, tuple[int, int]]:
         """Every linear layer that an adapter may change, with its (out, in) features."""
-        return dict(self.targets)
+        return dict(self.shapes)
 
     def unload(self) -> None:
         """Give the memory back, whoever still refers to the model; it answers nothing any more."""
@@ -76,8 +76,8 @@ def prepared(cache: Path, source: Source, progress: Progress, dtype: Weights, de
     home = cache / source.name
     if _missing(home, source, dtype, device):
         with alone(cache, source.name):
-            for form in _missing(home, source, dtype, device):
-                make(home, form, source, device or best_device(), progress)
+            while missing := _missing(home, source, dtype, device):
+                make(home, missing[0], source, device or best_device(), progress)
     return home
 
 
@@ -101,14 +101,14 @@ def load(
     model = _placed(home / form, "float32" if dtype == "float32" else "bfloat16", device, gpu_layers)
     return BaseModel(
         model,
-        load_tokenizer(home / form),
+        fitting(home / form, load_tokenizer(home / form), model),
         device,
         quantised=form == "nf4",
         name=made.name,
         context_tokens=made.context_tokens,
         sha256=made.sha256,
         hold=hold,
-        targets=_targets(model),
+        shapes=targets(model),
     )
 
 
@@ -160,36 +160,20 @@ def _missing(home: Path, source: Source, dtype: Weights, device: str | None) -> 
     if source.comes_packed or (source.kind == "cache" and set(there) == {"nf4"}):
         return [] if "nf4" in there else ["nf4"]
     wanted: list[Form] = ["dense"]
-    if dtype == "nf4" or (dtype == "auto" and "nf4" not in there and _computes_nf4(device or best_device())):
+    if dtype == "nf4" or (dtype == "auto" and "nf4" not in there and _packs(home / "dense", device or best_device())):
         wanted.append("nf4")
     return [form for form in wanted if form not in there]
+
+
+def _packs(dense: Path, device: str) -> bool:
+    """Whether 4 bits are worth while; dense weights come first, because their shapes are asked."""
+    return fourbits.computes_well(device) and dense.is_dir() and fourbits.fits(dense, device)
 
 
 def _chosen(home: Path, dtype: Weights, device: str) -> Form:
     dense, packed = (manifest.read(home / form) is not None for form in FORMS)
     if dtype in {"bfloat16", "float32"} and not dense:
         raise BaseModelError(f"{home.name} came in 4 bits and has no {dtype} weights; fetch the unquantised model")
-    if dtype == "nf4" or (dtype == "auto" and packed and (not dense or _computes_nf4(device))):
+    if dtype == "nf4" or (dtype == "auto" and packed and (not dense or fourbits.computes_well(device))):
         return "nf4"
     return "dense"
-
-
-def _computes_nf4(device: str) -> bool:
-    if device.startswith("cuda"):
-        return True
-    with quiet():
-        from bitsandbytes.functional import has_avx512bf16
-
-        return bool(has_avx512bf16())
-
-
-def _targets(model: Any) -> dict[str, tuple[int, int]]:
-    """Found before anybody wraps the layers; the output layer is the embeddings' twin and stays as it is."""
-    from torch.nn import Linear
-
-    head = model.get_output_embeddings()
-    return {
-        name: (module.out_features, module.in_features)
-        for name, module in model.named_modules()
-        if isinstance(module, Linear) and module is not head
-    }

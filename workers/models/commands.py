@@ -48,12 +48,12 @@ def fetch(
     local = settings().local
     wanted = source or local.base_model_path
     with Bars(console) as bars, ExitStack() as until_it_is_in:
+        origin = None
         if wanted and is_hub_id(wanted):
             name = name or wanted.rpartition("/")[2]
-            wanted = str(
-                until_it_is_in.enter_context(from_hub(local.cache_directory, wanted, online, revision, file, bars))
-            )
-        made = into_cache(local, wanted, name, sha256, bars)
+            came = from_hub(local.cache_directory, wanted, online, revision, file, bars)
+            wanted, origin = map(str, until_it_is_in.enter_context(came))
+        made = into_cache(local, wanted, bars, name=name, origin=origin, sha256=sha256)
     console.print(f"{made.name} stands in {local.cache_directory / made.name}, sha256 {made.sha256}", soft_wrap=True)
 
 

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 from switchtower.errors import BaseModelError
 from switchtower.settings import Local
 from workers.models import manifest
 from workers.models.base import dtype_of, prepared
-from workers.models.hub import downloaded
+from workers.models.hub import Found, downloaded
 from workers.models.manifest import Manifest
 from workers.models.progress import Progress
 from workers.models.source import FORMS, Source, resolve
 
 
-def into_cache(local: Local, wanted: str | None, name: str | None, sha256: str | None, progress: Progress) -> Manifest:
+def into_cache(
+    local: Local,
+    wanted: str | None,
+    progress: Progress,
+    *,
+    name: str | None = None,
+    origin: str | None = None,
+    sha256: str | None = None,
+) -> Manifest:
     """Make the forms that the settings want, and return the manifest of one of them."""
     source = resolve(local.cache_directory, wanted, name)
+    source = replace(source, origin=origin or source.origin)
     if sha256 and source.kind != "cache":
         _expect(source, sha256, progress)
     home = prepared(local.cache_directory, source, progress, dtype_of(local))
@@ -29,7 +39,7 @@ def into_cache(local: Local, wanted: str | None, name: str | None, sha256: str |
 
 def from_hub(
     cache: Path, repository: str, online: bool, revision: str | None, file: str | None, progress: Progress
-) -> AbstractContextManager[Path]:
+) -> AbstractContextManager[Found]:
     """The downloaded model, for as long as the block lasts; refuses where nobody asked for the network."""
     if not online:
         raise BaseModelError(

@@ -6,12 +6,13 @@ large files is checked against what came. `HF_ENDPOINT` names another hub than h
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from switchtower.errors import BaseModelError
 from workers.models import manifest
@@ -20,22 +21,30 @@ from workers.models.progress import Progress
 from workers.models.source import BESIDE, INDEX, weights_of
 from workers.quiet import no_kernels
 
+
+class Found(NamedTuple):
+    """What came, and from where."""
+
+    path: Path
+    origin: str
+
+
 _WANTED = (*BESIDE, INDEX, "model*.safetensors")
 
 
 @contextmanager
-def downloaded(cache: Path, repository: str, revision: str | None, file: str | None, told: Progress) -> Iterator[Path]:
+def downloaded(cache: Path, repository: str, revision: str | None, file: str | None, told: Progress) -> Iterator[Found]:
     """A folder, or a GGUF file, with the model; it is gone after the block, and after Ctrl-C."""
     target = cache / f".{repository.replace('/', '--')}.download"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     try:
         about = _about(repository, revision)
-        _fetch(repository, about, target, [file] if file else list(_WANTED))
+        _fetch(repository, about, target, [file] if file else list(_WANTED), told)
         told.begin("comparing with the hub's hashes")
         found = target / file if file else target
         _compare(repository, about, [found] if file else weights_of(found), told)
-        yield found
+        yield Found(found, f"{repository}@{about.sha}")
     finally:
         shutil.rmtree(target, ignore_errors=True)
 
@@ -48,16 +57,36 @@ def _about(repository: str, revision: str | None) -> Any:
         return HfApi().model_info(repository, revision=revision, files_metadata=True)
 
 
-def _fetch(repository: str, about: Any, target: Path, patterns: list[str]) -> None:
-    from huggingface_hub import snapshot_download
+def _fetch(repository: str, about: Any, target: Path, patterns: list[str], told: Progress) -> None:
+    """One file after the other, in this thread, so that Ctrl-C ends it at once."""
+    from huggingface_hub import hf_hub_download
 
     names = {one.rfilename for one in about.siblings if any(fnmatch(one.rfilename, pattern) for pattern in patterns)}
     if not any(name.endswith((".safetensors", ".gguf")) for name in names):
         raise BaseModelError(f"{repository} has no {_offered(about)}")
     expect_room(target, sum(one.size or 0 for one in about.siblings if one.rfilename in names))
-    with _named(repository, about.sha):
-        snapshot_download(repository, revision=about.sha, local_dir=target, allow_patterns=patterns)
+    place: dict[str, Any] = {"revision": about.sha, "local_dir": target, "tqdm_class": _bar(told)}
+    for name in sorted(names):
+        told.begin(f"downloading {name}")
+        with _named(repository, about.sha):
+            hf_hub_download(repository, name, **place)
     shutil.rmtree(target / ".cache", ignore_errors=True)
+
+
+def _bar(told: Progress) -> type[Any]:
+    from tqdm import tqdm
+
+    class Told(tqdm):  # type: ignore[misc]
+        """The library's bar, drawn by us."""
+
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **{**options, "disable": False, "file": io.StringIO()})
+
+        def display(self, *_: Any, **__: Any) -> bool:
+            told.advance(int(self.n), int(self.total or self.n))
+            return True
+
+    return Told
 
 
 def _offered(about: Any) -> str:

@@ -63,6 +63,26 @@ def expect_all(source: Path, info: dict[str, Any]) -> None:
         raise BaseModelError(f"{source}: {len(missing)} weights are missing, the first is {min(missing)}")
 
 
+def fitting(folder: Path, tokenizer: Any, model: Any) -> Any:
+    """The tokenizer, where its tokens are the model's."""
+    said = tokenizer.apply_chat_template([{"role": "user", "content": "Hello"}], tokenize=True, return_dict=True)
+    tokens, rows = said["input_ids"], model.get_input_embeddings().weight.shape[0]
+    if not tokens or max(tokens) >= rows or tokenizer.vocab_size > rows:
+        raise BaseModelError(f"{folder}: its tokenizer belongs to another model; bring both from the same place")
+    return tokenizer
+
+
+def blueprint(folder: Path) -> Any:
+    """The model's layers without their weights."""
+    with quiet():
+        import torch
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+
+
 def context_of(folder: Path) -> int:
     """How many tokens the model was made for, as its configuration says."""
     with quiet():

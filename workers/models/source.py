@@ -31,6 +31,7 @@ class Source:
     name: str
     kind: Literal["wheel", "cache", "gguf", "folder"]
     path: Path
+    origin: str
 
     @property
     def comes_packed(self) -> bool:
@@ -53,15 +54,16 @@ class Source:
 
 def resolve(cache: Path, wanted: str | None, name: str | None = None) -> Source:
     """Find what is meant; a bare word that names a model in the cache wins over a path."""
-    if wanted in {None, builtin.NAME}:
-        return Source(builtin.NAME, "wheel", builtin.gguf())
+    wanted = builtin.NAME if wanted is None else wanted
+    if wanted == builtin.NAME and not manifest.read(cache / wanted / "dense"):
+        return Source(wanted, "wheel", builtin.gguf(), builtin.WHEEL)
     if _NAME.fullmatch(wanted) and any(manifest.read(cache / wanted / form) for form in FORMS):
-        return Source(wanted, "cache", cache / wanted)
+        return Source(wanted, "cache", cache / wanted, wanted)
     path = Path(wanted).expanduser().absolute()
     if path.is_file():
-        return Source(name_for(name or path.stem), "gguf", _gguf(path))
+        return Source(name_for(name or path.stem), "gguf", _gguf(path), str(path))
     if path.is_dir():
-        return Source(name_for(name or path.name), "folder", path)
+        return Source(name_for(name or path.name), "folder", path, str(path))
     raise BaseModelError(_nowhere(cache, wanted))
 
 

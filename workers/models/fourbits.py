@@ -1,0 +1,41 @@
+"""Where weights in 4 bits are computed well."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from switchtower.errors import BaseModelError
+from workers.models.loading import blueprint
+from workers.models.targets import targets
+from workers.quiet import quiet
+
+_IN, _OUT = 64, 32
+"""bitsandbytes packs so many weights together on CPUs; other shapes end in an assertion."""
+
+
+def computes_well(device: str) -> bool:
+    """Whether this device decodes faster from 4 bits than from bf16."""
+    if device.startswith("cuda"):
+        return True
+    with quiet():
+        from bitsandbytes.functional import has_avx512bf16
+
+        return bool(has_avx512bf16())
+
+
+def fits(dense: Path, device: str) -> bool:
+    """Whether the model's layers have shapes that the device can pack."""
+    return not _unfit(dense, device)
+
+
+def expect_fit(dense: Path, device: str) -> None:
+    """Refuse shapes that would fail at the first token."""
+    for name, (out, into) in _unfit(dense, device).items():
+        why = f"a CPU packs multiples of {_OUT} by {_IN} only"
+        raise BaseModelError(f"{dense.parent.name}: {name} is {out} by {into}, and {why}; set local.weights=bf16")
+
+
+def _unfit(dense: Path, device: str) -> dict[str, tuple[int, int]]:
+    if device.startswith("cuda") or not computes_well(device):
+        return {}
+    return {name: shape for name, shape in targets(blueprint(dense)).items() if shape[0] % _OUT or shape[1] % _IN}

@@ -29,12 +29,9 @@ class LocalModel:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        base = base_model.load(settings.local.cache_directory)
+        base = base_model.served(settings.local)
         self.shelf = AdapterShelf(settings.local.adapter_directory or SHIPPED)
-        local = settings.local
-        self.engine = Engine(
-            base, self.shelf, context_tokens=local.context_size, keep_adapters=local.max_concurrent_adapters
-        )
+        self.engine = Engine(base, self.shelf, settings.local)
         self._base = base.name
         self._worker = f"{socket.gethostname()}/{os.getpid()}"
 

@@ -31,9 +31,17 @@ def adopt(model: Any) -> None:
 
 
 def attend(
-    module: Any, query: Any, key: Any, value: Any, _mask: Any, *, layout: Layout, scaling: float | None = None, **how: Any
+    module: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    _mask: Any,
+    *,
+    layout: Layout,
+    scaling: float | None = None,
+    **how: Any,
 ) -> tuple[Any, None]:
-    """Attention over a step: query [1, heads, tokens, size], keys and values with fewer heads; gives [1, tokens, heads, size]."""
+    """Attention over a step; takes [1, heads, tokens, size] and gives [1, tokens, heads, size]."""
     if any(how.get(name) is not None for name in _FOREIGN):
         raise BaseModelError("this architecture's attention has terms that the engine does not compute")
     import torch

@@ -40,7 +40,9 @@ class SlotBank:
         self._free = set(range(ranks))
         self._owned: dict[int, list[int]] = {}
         self._lock = threading.Lock()
-        self._pools = {name: _pool(model.get_submodule(name), shape, ranks, model.dtype) for name, shape in linears.items()}
+        self._pools = {
+            name: _pool(model.get_submodule(name), shape, ranks, model.dtype) for name, shape in linears.items()
+        }
         self._foreign = torch.ones((slots + 1, ranks), dtype=torch.bool)
         self._worn: dict[Any, Any] = {}
         self._used = 0

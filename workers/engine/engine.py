@@ -7,43 +7,33 @@ a halt within one step, too little memory. Not covered: paging; the longest row'
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
-from switchtower.errors import ContextOverflow
-from switchtower.models import JsonSchema, Labels, OutputFormat, Sampling
+from switchtower.errors import ContextOverflow, ModelOutOfMemory
+from switchtower.models import Sampling
 from switchtower.settings import Local
 from workers.adapters.manager import AdapterManager
 from workers.engine.bank import SlotBank
 from workers.engine.cache import RowCache, Shape
 from workers.engine.chat import prompt_ids, shared_prefix
 from workers.engine.decoding import Transcript
-from workers.engine.grammar import Grammars, RowGrammar
-from workers.engine.labels import LabelTree
 from workers.engine.loop import Limits, Loop
 from workers.engine.prefixes import PrefixStore
 from workers.engine.request import End, Request, Stop
 from workers.engine.runner import Runner
+from workers.providers.base import Generation
 
 if TYPE_CHECKING:
+    from switchtower.models import OutputFormat
     from workers.adapters.shelf import AdapterShelf
+    from workers.engine.grammar import Grammars, RowGrammar
+    from workers.engine.labels import LabelTree
     from workers.models.base import BaseModel
 
 MIB = 2**20
 
 Message = dict[str, str]
-
-
-@dataclass(frozen=True)
-class Generation:
-    """One answer; `finish_reason` is `stop`, `length` or whatever reason the request was stopped for."""
-
-    text: str
-    prompt_tokens: int
-    completion_tokens: int
-    finish_reason: str
-    scores: dict[str, float] | None = None
 
 
 class Engine:
@@ -57,7 +47,7 @@ class Engine:
         self.bank = SlotBank(base.model, linears, local.max_concurrent_adapters, local.max_adapter_rank)
         self.cache = RowCache(Shape.of(base.model), local.kv_cache_mb * MIB)
         self.prefixes = PrefixStore(local.prefix_cache_mb * MIB)
-        limits = Limits(local.max_batch, local.prefill_chunk, local.threads)
+        limits = Limits(local.max_batch, local.prefill_chunk, local.threads or base.threads)
         self.loop = Loop(Runner(base, self.bank, self.cache), self.prefixes, _ends(base), limits)
         self.adapters = AdapterManager(
             shelf,
@@ -69,7 +59,6 @@ class Engine:
             residency_s=local.adapter_residency_s,
             wake=self.loop.wake,
         )
-        self._grammars = Grammars(base.tokenizer, base.model.config.get_text_config().vocab_size)
         self._shared = lru_cache(maxsize=256)(lambda system: shared_prefix(base.tokenizer, system))
 
     def generate(
@@ -112,15 +101,33 @@ class Engine:
         self, messages: Sequence[Message], sampling: Sampling, stop: Stop, output: OutputFormat | None
     ) -> Request:
         ids = prompt_ids(self._base.tokenizer, messages)
-        tree = LabelTree.build(self._base.tokenizer, output.labels) if isinstance(output, Labels) else None
+        grammar, tree = self._formats(output)
         room = self._room - len(ids) - (len(tree.ids) if tree else 0)
         if room < 1:
             raise ContextOverflow(f"the prompt has {len(ids)} tokens, the model takes {self._room - 1}; shorten it")
         most = 0 if tree else min(sampling.max_tokens, room)
-        grammar = None
-        if isinstance(output, JsonSchema):
-            grammar = RowGrammar(self._grammars.compile(output.json_schema))
-        return Request(ids, sampling, most, stop, self._prefix(messages, ids), grammar=grammar, tree=tree)
+        request = Request(ids, sampling, most, stop, self._prefix(messages, ids), grammar=grammar, tree=tree)
+        if not self.cache.fits(1, request.needs):
+            raise ModelOutOfMemory(f"{request.needs} tokens do not fit local.kv_cache_mb, even alone")
+        return request
+
+    def _formats(self, output: OutputFormat | None) -> tuple[RowGrammar | None, LabelTree | None]:
+        """What keeps an answer in form; made in the caller's thread, because compiling a schema takes its time."""
+        if output is None:
+            return None, None
+        if output.kind == "labels":
+            from workers.engine.labels import LabelTree
+
+            return None, LabelTree.build(self._base.tokenizer, output.labels)
+        from workers.engine.grammar import RowGrammar
+
+        return RowGrammar(self._grammars.compile(output.json_schema)), None
+
+    @cached_property
+    def _grammars(self) -> Grammars:
+        from workers.engine.grammar import Grammars
+
+        return Grammars(self._base.tokenizer, self._base.model.config.get_text_config().vocab_size)
 
     def _prefix(self, messages: Sequence[Message], ids: list[int]) -> int:
         """How many of the prompt's tokens are the adapter's own; what users say is never shared."""

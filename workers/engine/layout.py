@@ -106,7 +106,7 @@ class Layout:
         ]
 
     def places(self, device: Any) -> Any:
-        """Where the tokens' keys go in a layer's buffer of [rows × heads × tokens, size]: heads first, then tokens."""
+        """Where the tokens' keys go in a layer's buffer of [rows · heads · tokens, size]: heads first, then tokens."""
         if device not in self._places:
             import torch
 

@@ -7,11 +7,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery.utils.log import get_logger
 
-from switchtower.errors import JobExpired, ModelOutOfMemory, NotANumber, WorkerStopping
+from switchtower.errors import ModelOutOfMemory, NotANumber, WorkerStopping
 from workers.engine.batch import Batch
 from workers.engine.layout import Part
 from workers.engine.meter import Meter
@@ -19,6 +19,9 @@ from workers.engine.prefixes import SHORTEST, PrefixStore
 from workers.engine.request import End, Request
 from workers.engine.runner import Runner, lacks_memory
 from workers.engine.sampling import choose
+
+if TYPE_CHECKING:
+    from workers.engine.labels import LabelTree
 
 IDLE_SECONDS = 0.02
 """How often those that wait for an adapter or for memory are looked at while nothing is being answered."""
@@ -228,7 +231,7 @@ class Loop:
                 continue
             self._keep_prefix(request)
             if part.tree:
-                self._score(request, row)
+                self._score(request, part.tree, row)
             elif self._masked(request, row):
                 asking.append(request)
                 rows.append(row)
@@ -239,12 +242,14 @@ class Loop:
         if request.prefix >= SHORTEST and not request.written and _prefix(request) not in self._prefixes:
             self._prefixes.put(_prefix(request), self._runner.cache.copy_out(request.place, request.prefix))
 
-    def _score(self, request: Request, logits: Any) -> None:
-        assert request.tree is not None
-        self._guarded(request, lambda: self._leave(request, End("stop", scores=request.tree.scores(logits[0], logits[1:]))))
+    def _score(self, request: Request, tree: LabelTree, logits: Any) -> None:
+        scores: dict[str, float] = {}
+        if self._guarded(request, lambda: scores.update(tree.scores(logits[0], logits[1:]))):
+            self._leave(request, End("stop", scores=scores))
 
     def _masked(self, request: Request, logits: Any) -> bool:
-        return request.grammar is None or self._guarded(request, lambda: request.grammar.mask(logits))
+        grammar = request.grammar
+        return grammar is None or self._guarded(request, lambda: grammar.mask(logits))
 
     def _guarded(self, request: Request, work: Callable[[], object]) -> bool:
         """Do one row's own work; what it raises ends that row and no other."""
@@ -265,8 +270,12 @@ class Loop:
         for request, token in zip(requests, choose(torch.cat(tuple(rows)), requests), strict=True):
             if token is None:
                 self._discard(request, NotANumber(f"the adapter {request.version!r} makes numbers that are none"))
-            elif request.grammar is None or self._guarded(request, lambda r=request, t=token: r.grammar.accept(t)):
+            elif self._accepted(request, token):
                 self._append(request, token)
+
+    def _accepted(self, request: Request, token: int) -> bool:
+        grammar = request.grammar
+        return grammar is None or self._guarded(request, lambda: grammar.accept(token))
 
     def _append(self, request: Request, token: int) -> None:
         request.ids.append(token)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 
 HALF_LIFE_S = 5.0
+SHORTEST_S = 0.2
+"""A rate over less than this says nothing."""
 
 
 class Meter:
@@ -39,7 +41,7 @@ class Meter:
         """Tokens a second since about the last few times this was asked."""
         now, (then, before) = time.monotonic(), self._seen
         passed = now - then
-        if passed > 0.2:
+        if passed > SHORTEST_S:
             fade = 0.5 ** (passed / HALF_LIFE_S)
             self._rate = fade * self._rate + (1 - fade) * (self.tokens - before) / passed
             self._seen = (now, self.tokens)

@@ -83,7 +83,7 @@ class Request:
         if self.draw is None:
             import torch
 
-            seed = random.getrandbits(63) if self.sampling.seed is None else self.sampling.seed  # noqa: S311
+            seed = random.getrandbits(63) if self.sampling.seed is None else self.sampling.seed
             self.draw = torch.Generator().manual_seed(seed)
         return self.draw
 

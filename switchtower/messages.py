@@ -8,7 +8,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import Field, field_validator, model_validator
 from uuid_utils import uuid7
 
-from switchtower.models import Capability, Complexity, Frozen, ModelCard, Name, Privacy, Sampling, Usage, Verdict
+from switchtower.models import Capability, Complexity, Frozen, ModelCard, Name, Privacy, Sampling, Score, Usage, Verdict
 
 Identity = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 Millis = Annotated[int, Field(gt=0, lt=2**53, description="milliseconds since the Unix epoch")]
@@ -63,6 +63,14 @@ class Message(Frozen):
         return {name: getattr(self, name) for name in kept}
 
 
+def _own_job(data: Any) -> Any:
+    """The fields of a message that starts a job: where none is named, the job gets the message's own id."""
+    if not isinstance(data, dict) or "job" in data:
+        return data
+    identity = data.get("id") or new_identity()
+    return {**data, "id": identity, "job": identity}
+
+
 class Turn(Frozen):
     """One earlier turn of a conversation."""
 
@@ -87,10 +95,7 @@ class UserRequest(Message):
     @model_validator(mode="before")
     @classmethod
     def _job_is_its_request(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or "job" in data:
-            return data
-        identity = data.get("id") or new_identity()
-        return {**data, "id": identity, "job": identity}
+        return _own_job(data)
 
     @field_validator("prompt")
     @classmethod
@@ -248,6 +253,36 @@ class SandboxReport(Message):
     diff_hash: Hash | None = None
 
 
+class TrainingRequest(Message):
+    """A wish to train the adapter whose folder stands on the train worker's shelf; the job that it starts bears its id.
+
+    It names a folder and changes numbers of its recipe. Data, prompts and paths never travel.
+    """
+
+    job: Identity = ""
+
+    kind: Literal["training_request"] = "training_request"
+    adapter: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
+    rank: int | None = Field(default=None, ge=1, le=64)
+    epochs: int | None = Field(default=None, ge=1, le=20)
+    seed: int | None = Field(default=None, ge=0, lt=2**32)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _job_is_its_request(cls, data: Any) -> Any:
+        return _own_job(data)
+
+
+class TrainingReport(Message):
+    """An adapter that was trained, beat the base model and stands on the shelf."""
+
+    kind: Literal["training_report"] = "training_report"
+    adapter: Name
+    sha256: Hash
+    seconds: float = Field(ge=0)
+    scores: tuple[Score, ...] = Field(min_length=1)
+
+
 class Feedback(Message):
     """What a user thought of an answer."""
 
@@ -271,5 +306,7 @@ KINDS: tuple[type[Message], ...] = (
     IngestReport,
     SandboxRequest,
     SandboxReport,
+    TrainingRequest,
+    TrainingReport,
     Feedback,
 )

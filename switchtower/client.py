@@ -26,9 +26,9 @@ from switchtower.errors import OversizedEnvelope, ResultTimeout
 from switchtower.jobs import Event, Record
 from switchtower.lease import expect_open
 from switchtower.ledger import Ledger, Submission
-from switchtower.messages import Envelope, JobResult, UserRequest
-from switchtower.outcome import TextCursor, outcome
-from switchtower.queues import REVIEW, ROUTE, SCREEN, SEALED, step_id
+from switchtower.messages import Envelope, JobResult, Message, TrainingReport, TrainingRequest, UserRequest
+from switchtower.outcome import TextCursor, outcome, report
+from switchtower.queues import REVIEW, ROUTE, SCREEN, SEALED, TRAIN, step_id
 from switchtower.settings import Settings, settings
 
 Progress = Callable[[int], None]
@@ -72,7 +72,9 @@ class Client:
 
         Raises `LockdownActive` under lockdown where `lockdown.submissions` is `refuse`; otherwise the job waits.
         """
-        submission = self._submission(request, idempotency_key)
+        return self._hand_in(self._submission(request, idempotency_key))
+
+    def _hand_in(self, submission: Submission) -> str:
         with reachable():
             self._expect_open()
             accepted = self.ledger.submit(submission)
@@ -101,13 +103,20 @@ class Client:
             first, *(self.app.signature(name, task_id=step_id(job, name), **shown) for name in (ROUTE, REVIEW))
         )
 
+    def train(self, request: TrainingRequest) -> str:
+        """Enqueue a training and return its job's id; it may take as long as any job may."""
+        longest = self.settings.line.max_deadline_s
+        return self._hand_in(self._sealed(request, TRAIN, longest))
+
     def _submission(self, request: UserRequest | str, idempotency_key: str | None = None) -> Submission:
         asked = UserRequest(prompt=request) if isinstance(request, str) else request
-        line = self.settings.line
-        latest = asked.created + line.max_deadline_s * 1000
-        deadline = min(asked.deadline or asked.created + line.deadline_s * 1000, latest)
+        return self._sealed(asked, SCREEN, self.settings.line.deadline_s, idempotency_key)
+
+    def _sealed(self, asked: Message, wire: str, seconds: int, idempotency_key: str | None = None) -> Submission:
+        latest = asked.created + self.settings.line.max_deadline_s * 1000
+        deadline = min(asked.deadline or asked.created + seconds * 1000, latest)
         timed = asked.model_copy(update={"deadline": deadline})
-        envelope = self._signer.seal(timed, SCREEN, step_id(timed.job, SCREEN), deadline)
+        envelope = self._signer.seal(timed, wire, step_id(timed.job, wire), deadline)
         # Twice the payload: JSON within JSON may escape, and what is refused here costs nobody a round trip.
         if len(envelope.payload.encode()) * 2 > (limit := self.settings.security.max_envelope_bytes):
             raise OversizedEnvelope(f"the request has {len(envelope.payload)} characters; the limit is {limit // 2}")
@@ -132,7 +141,7 @@ class Client:
 
     def _publish(self, envelope: Envelope, producer: Any = None) -> None:
         self.app.send_task(
-            SCREEN,
+            envelope.wire,
             args=[envelope.model_dump()],
             task_id=envelope.id,
             ignore_result=True,
@@ -179,13 +188,20 @@ class Client:
 
     def result(self, job: str, timeout: float | None = None) -> JobResult:
         """Wait for the job and return its result, or raise what ended it; raises `ResultTimeout`."""
+        return self._outcome(self._ended(job, timeout))
+
+    def report(self, job: str, timeout: float | None = None) -> TrainingReport:
+        """The same for a training."""
+        return report(self._ended(job, timeout), self.ring, self.settings.security.max_envelope_bytes)
+
+    def _ended(self, job: str, timeout: float | None) -> Record:
         until = time.monotonic() + timeout if timeout is not None else float("inf")
         while not (record := self.status(job)).state.terminal:
             if time.monotonic() > until:
                 raise ResultTimeout(f"job {job} has not finished within {timeout} s; it goes on")
             with reachable():
                 self.ledger.wait(job, block_ms(until) / 1000)
-        return self._outcome(record)
+        return record
 
     def _outcome(self, record: Record) -> JobResult:
         return outcome(record, self.ring, self.settings.security.max_envelope_bytes)

@@ -54,6 +54,7 @@ class Role(StrEnum):
     GUARDRAIL = "guardrail"
     ROUTER = "router"
     GPU = "gpu"
+    TRAIN = "train"
     CLOUD = "cloud"
     CONTROLLER = "controller"
     OPERATOR = "operator"

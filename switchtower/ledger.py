@@ -30,8 +30,8 @@ from switchtower.jobs import (
     events_key,
     job_key,
 )
-from switchtower.messages import Envelope, Message, UserRequest, now_ms
-from switchtower.queues import SCREEN, key
+from switchtower.messages import Envelope, Message, now_ms
+from switchtower.queues import key
 from switchtower.settings import Line
 
 
@@ -58,7 +58,7 @@ class Accepted(NamedTuple):
 class Submission:
     """A request, its sealed envelope, and the key under which a second submission finds it."""
 
-    request: UserRequest
+    request: Message
     envelope: Envelope
     idempotency: str | None = None
 
@@ -73,7 +73,7 @@ def record_of(message: Message, envelope: Envelope, line: Line) -> dict[str, Any
     """The ledger fields of a job that enters the line."""
     return {
         "state": State.QUEUED,
-        "station": SCREEN,
+        "station": envelope.wire,
         "nonce": envelope.nonce,
         "envelope": envelope.model_dump_json(),
         "lease": 0,
@@ -120,7 +120,7 @@ class Ledger:
         keys = [job_key(request.job), events_key(request.job), DUE, known]
         keys += [job_key(parent), children_key(parent)] if parent else ["", ""]
         fields = record_of(request, submission.envelope, self.line)
-        event = _event("state", state=State.QUEUED, station=SCREEN)
+        event = _event("state", state=State.QUEUED, station=submission.envelope.wire)
         look_again = now_ms() + int(self.line.grace_s * 1000)
         fingerprint = submission.fingerprint if idempotency else ""
         args = [request.job, _flat(fields), look_again, self._time_to_live(fields["deadline"])]

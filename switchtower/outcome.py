@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import TypeVar
 
 from switchtower import errors
 from switchtower.envelope import KeyRing, Role, check_address, parse, unpack, verify
 from switchtower.errors import JobCancelled, JobExpired, JobFailed, StreamDiverged, SwitchtowerError
 from switchtower.jobs import Event, Record, State
-from switchtower.messages import JobResult
+from switchtower.messages import JobResult, Message, TrainingReport
 from switchtower.queues import RESULT, step_id
+
+Sealed = TypeVar("Sealed", bound=Message)
 
 _ENDINGS: dict[State, type[SwitchtowerError]] = {
     State.REFUSED: errors.GuardrailRefused,
@@ -21,15 +24,28 @@ _ENDINGS: dict[State, type[SwitchtowerError]] = {
 
 def outcome(record: Record, ring: KeyRing, limit: int) -> JobResult:
     """The result of a finished job, its guardrail seal verified; raises the error that ended any other."""
+    return _sealed(record, ring, limit, Role.GUARDRAIL, JobResult)
+
+
+def report(record: Record, ring: KeyRing, limit: int) -> TrainingReport:
+    """The report of a finished training, its seal verified; raises the error that ended any other."""
+    return _sealed(record, ring, limit, Role.TRAIN, TrainingReport)
+
+
+def _sealed(record: Record, ring: KeyRing, limit: int, role: Role, kind: type[Sealed]) -> Sealed:
     if record.state is State.DONE:
         envelope = parse(json.loads(record.result or "null"), 4 * limit)
         verify(envelope, ring)
-        check_address(envelope, RESULT, step_id(record.job, RESULT), {Role.GUARDRAIL})
-        return unpack(envelope, JobResult)
+        check_address(envelope, RESULT, step_id(record.job, RESULT), {role})
+        return unpack(envelope, kind)
+    raise _error(record)
+
+
+def _error(record: Record) -> SwitchtowerError:
     named = getattr(errors, record.error or "", None)
     default = _ENDINGS[record.state]
     kind = named if isinstance(named, type) and issubclass(named, default) else default
-    raise kind(f"job {record.job} {record.state}: {record.message}" if record.message else None)
+    return kind(f"job {record.job} {record.state}: {record.message}" if record.message else None)
 
 
 class TextCursor:

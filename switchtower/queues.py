@@ -10,6 +10,7 @@ GENERATE = "switchtower.generate."
 """What the wire names of all generators begin with."""
 GENERATE_LOCAL = f"{GENERATE}local"
 REVIEW = "switchtower.review"
+TRAIN = "switchtower.train"
 RESULT = "switchtower.result"
 LOCKDOWN = "switchtower.lockdown"
 AUDITED = "switchtower.audit"
@@ -20,11 +21,12 @@ SEALED = "(<sealed>,)"
 GUARDRAIL = "guardrail"
 ROUTER = "router"
 GPU = "gpu"
+TRAINING = "train"
 UPKEEP = "upkeep"
 
-QUEUES = (GUARDRAIL, ROUTER, GPU, UPKEEP)
+QUEUES = (GUARDRAIL, ROUTER, GPU, TRAINING, UPKEEP)
 
-QUEUE_OF = {SCREEN: GUARDRAIL, ROUTE: ROUTER, GENERATE_LOCAL: GPU, REVIEW: GUARDRAIL}
+QUEUE_OF = {SCREEN: GUARDRAIL, ROUTE: ROUTER, GENERATE_LOCAL: GPU, REVIEW: GUARDRAIL, TRAIN: TRAINING}
 
 CLOUD = "cloud"
 """What the queues of all cloud providers begin with."""

@@ -16,7 +16,7 @@ from typing import Any
 from celery import Celery
 
 from switchtower.errors import MalformedEnvelope
-from switchtower.queues import REVIEW, is_own
+from switchtower.queues import REVIEW, TRAIN, is_own
 from tasks.line import LINE, rest
 
 MOST = 100
@@ -91,6 +91,8 @@ def read(embed: Any, headers: dict[str, Any], wire: str, queues: Sequence[str]) 
     if any(step.get("task") in LINE for step in steps[len(own) :]):
         raise MalformedEnvelope("the chain leads back to the line")
     last: dict[str, Any] = next((_options(step) for step in own if step["task"] == REVIEW), {})
+    if wire == TRAIN and steps:
+        raise MalformedEnvelope("nothing may follow a training")
     early = [_options(step) for step in own if step["task"] != REVIEW]
     here = {"link": said.get("callbacks"), "chord": said.get("chord")}
     if wire == REVIEW:

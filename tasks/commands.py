@@ -10,7 +10,7 @@ from switchtower.errors import ConfigurationError
 
 
 def run_worker(
-    kind: Annotated[str, typer.Argument(help="guardrail, router, gpu or upkeep.")],
+    kind: Annotated[str, typer.Argument(help="guardrail, router, gpu, train or upkeep.")],
     pool: Annotated[str | None, typer.Option(help="threads or prefork; gpu runs on threads only.")] = None,
     concurrency: Annotated[int | None, typer.Option(help="Steps at a time.")] = None,
     level: Annotated[str, typer.Option(help="How much to log.")] = "INFO",

@@ -13,7 +13,7 @@ from router.pool import Pool
 from security.assembled import make_guardrail
 from switchtower.envelope import Role
 from switchtower.errors import MissingDependency
-from switchtower.queues import GENERATE_LOCAL, GPU, GUARDRAIL, REVIEW, ROUTE, ROUTER, SCREEN, UPKEEP
+from switchtower.queues import GENERATE_LOCAL, GPU, GUARDRAIL, REVIEW, ROUTE, ROUTER, SCREEN, TRAIN, TRAINING, UPKEEP
 from switchtower.registry import announced
 from switchtower.settings import Settings
 from tasks.generate import local_generator
@@ -22,10 +22,13 @@ from tasks.review import reviewer
 from tasks.route import router
 from tasks.screen import screener
 from tasks.station import Body, install
+from tasks.train import trainer
 from tasks.upkeep import SweepStep
+from workers.adapters import SHIPPED
 from workers.boot import assemble
 from workers.bootsteps import EventStep
 from workers.runtime import Runtime
+from workers.training.orders import Bases
 
 if TYPE_CHECKING:
     from workers.local import LocalModel
@@ -82,12 +85,19 @@ def _gpu(settings: Settings, runtime: Runtime) -> dict[str, Body]:
     return {GENERATE_LOCAL: local_generator(model.engine, answers)}
 
 
+def _train(settings: Settings, runtime: Runtime) -> dict[str, Body]:
+    local = settings.local
+    bases = Bases(cache=local.cache_directory, source=local.base_model_path)
+    return {TRAIN: trainer(local.adapter_directory or SHIPPED, bases)}
+
+
 KINDS = {
     kind.name: kind
     for kind in (
         Kind("guardrail", Role.GUARDRAIL, (GUARDRAIL,), "threads", 2, _guardrail),
         Kind("router", Role.ROUTER, (ROUTER,), "threads", 2, _router),
         Kind("gpu", Role.GPU, (GPU,), "threads", 4, _gpu),
+        Kind("train", Role.TRAIN, (TRAINING,), "threads", 1, _train),
         Kind("upkeep", None, (UPKEEP,), "threads", 1, _upkeep),
     )
 }

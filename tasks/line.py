@@ -1,6 +1,7 @@
 """The one table of stations: follow a message from top to bottom.
 
     client ─► screen ─► route ─► generate.<provider> ─► review ─► result
+    client ─► train ─► result
 
 A station takes one typed message out of a sealed envelope and gives another, sealed in its own role's
 name for the station that follows. `route` is replaced by the `generate` that it chose, so both share
@@ -16,9 +17,18 @@ from dataclasses import dataclass
 from celery import Celery, Signature
 
 from switchtower.envelope import Role
-from switchtower.messages import Completion, JobResult, Message, RoutingDecision, Screened, UserRequest
+from switchtower.messages import (
+    Completion,
+    JobResult,
+    Message,
+    RoutingDecision,
+    Screened,
+    TrainingReport,
+    TrainingRequest,
+    UserRequest,
+)
 from switchtower.models import Provider
-from switchtower.queues import GENERATE_LOCAL, RESULT, REVIEW, ROUTE, SCREEN, SEALED, step_id
+from switchtower.queues import GENERATE_LOCAL, RESULT, REVIEW, ROUTE, SCREEN, SEALED, TRAIN, step_id
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,16 @@ class Station:
     seals_as: Role
     next: str
     """Where the outcome goes; `route` decides that itself."""
+
+    @property
+    def first(self) -> bool:
+        """Whether jobs enter the line here."""
+        return Role.CLIENT in self.admits
+
+    @property
+    def last(self) -> bool:
+        """Whether the outcome is what the job was for."""
+        return self.next == RESULT
 
     @property
     def slot(self) -> str:
@@ -48,6 +68,7 @@ _TABLE = (
     Station(ROUTE,          {Role.GUARDRAIL}, Screened[UserRequest], RoutingDecision, Role.ROUTER,    ""),
     Station(GENERATE_LOCAL, {Role.ROUTER},    RoutingDecision,       Completion,      Role.GPU,       REVIEW),
     Station(REVIEW,         {Role.GPU},       Completion,            JobResult,       Role.GUARDRAIL, RESULT),
+    Station(TRAIN,          {Role.CLIENT},    TrainingRequest,       TrainingReport,  Role.TRAIN,     RESULT),
 )  # fmt: skip
 
 LINE = {station.wire: station for station in _TABLE}
@@ -63,6 +84,8 @@ def identity(job: str, wire: str) -> str:
 
 def rest(app: Celery, job: str, wire: str) -> list[Signature]:
     """The signatures that follow a station in the chain."""
+    if LINE[wire].slot not in _CHAIN:
+        return []
     place = _CHAIN.index(LINE[wire].slot)
     shown = {"argsrepr": SEALED, "kwargsrepr": "{}"}
     return [app.signature(name, task_id=step_id(job, name), **shown) for name in _CHAIN[place + 1 :]]

@@ -32,7 +32,7 @@ from switchtower.errors import (
     WorkerStopping,
 )
 from switchtower.jobs import State
-from switchtower.messages import Envelope, JobResult, Message, RoutingDecision, now_ms
+from switchtower.messages import Envelope, Message, RoutingDecision, now_ms
 from switchtower.queues import SEALED
 from tasks.admission import report
 from tasks.line import GENERATORS, LINE, Station, identity
@@ -87,7 +87,7 @@ class StationTask(Task):  # type: ignore[misc]
         self.request.work = Work(message, envelope, self.station, holder, self.runtime)
 
     def _claim(self, envelope: Envelope, holder: str, message: Message) -> None:
-        fresh = message if self.name == next(iter(LINE)) else None
+        fresh = message if self.station.first else None
         claim = self.runtime.claim(envelope, holder, fresh, self.request.canvas)
         match claim.answer:
             case "ok":
@@ -140,7 +140,7 @@ class StationTask(Task):  # type: ignore[misc]
         return Limit(seconds, partial(finish, error=type(slow).__name__, message=str(slow)))
 
     def _hand_on(self, work: Work[Any], outcome: Message) -> Any:
-        if isinstance(outcome, JobResult):
+        if self.station.last:
             return self._deliver(work, outcome)
         following = self._following(outcome)
         sealed = work.seal(outcome, following, identity(work.job, following))
@@ -168,7 +168,7 @@ class StationTask(Task):  # type: ignore[misc]
             return GENERATORS[outcome.card.provider]
         return self.station.next
 
-    def _deliver(self, work: Work[Any], result: JobResult) -> Any:
+    def _deliver(self, work: Work[Any], result: Message) -> Any:
         sealed = work.seal(result, self.station.next, identity(work.job, self.station.next))
         finish = self.runtime.ledger.finish
         ended = finish(work.job, State.DONE, work.holder, result=sealed.model_dump_json(), notes=work.notes)
@@ -216,7 +216,7 @@ def install(app: Celery, runtime: Runtime, bodies: dict[str, Body]) -> None:
     """Register a task for each station that has a body here."""
     for wire, body in bodies.items():
         fields = {"station": LINE[wire], "runtime": runtime, "body": staticmethod(body), "name": wire}
-        fields["ignore_result"] = LINE[wire].gives is not JobResult
+        fields["ignore_result"] = not LINE[wire].last
         fields["default_retry_delay"] = int(runtime.settings.line.lease_s) + 1
         fields["max_retries"] = runtime.settings.line.max_deliveries
         app.register_task(type(f"{body.__name__}_station", (StationTask,), fields)())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from security.acl import rights
 from security.acl.grants import Grant, grant, reading, writing
 from switchtower.jobs import DUE
-from switchtower.queues import CLOUD, GPU, GUARDRAIL, ROUTER, UPKEEP, key
+from switchtower.queues import CLOUD, GPU, GUARDRAIL, ROUTER, TRAINING, UPKEEP, key
 
 CLIENT, OPERATOR, MONITOR = "client", "operator", "monitor"
 CONTROLLER, AUDITOR = "controller", "auditor"
@@ -35,6 +35,7 @@ def roles(line: Line) -> dict[str, list[Grant]]:
         ROUTER: [*_station(line, ROUTER, GPU, CLOUDS), *rights.ROUTING, *own],
         GPU: [*_generator(line, GPU), *own],
         CLOUD: [*_generator(line, CLOUD, CLOUDS), *own],
+        TRAINING: _station(line, TRAINING),
         UPKEEP: _upkeep(line),
         CONTROLLER: [*rights.CONNECTION, *rights.CONTROLLING],
         AUDITOR: [*rights.CONNECTION, *rights.AUDITING],
@@ -51,7 +52,7 @@ def workers(line: Line) -> list[str]:
 
 
 def _client() -> list[Grant]:
-    handing_in = [*rights.SUBMITTING, *rights.publishing(GUARDRAIL)]
+    handing_in = [*rights.SUBMITTING, *rights.publishing(GUARDRAIL), *rights.publishing(TRAINING)]
     return [*rights.CONNECTION, *handing_in, *rights.CANVASES, *rights.FLAG_READING, *rights.RAISING]
 
 
@@ -75,7 +76,7 @@ def _generator(line: Line, role: str, queue: str = "") -> list[Grant]:
 
 def _upkeep(line: Line) -> list[Grant]:
     """It publishes lost messages again, wherever they were going, and sees when the oldest one was sealed."""
-    queues = (GUARDRAIL, ROUTER, GPU, CLOUDS)
+    queues = (GUARDRAIL, ROUTER, GPU, CLOUDS, TRAINING)
     looking = [
         grant("lindex", *(reading(name) for queue in queues for name in rights.priorities(queue))),
         grant("zrange", reading(DUE)),
@@ -86,14 +87,14 @@ def _upkeep(line: Line) -> list[Grant]:
 
 def _operator(line: Line) -> list[Grant]:
     """All that a client may, and the whole of the command line."""
-    queues = [grant("llen", *(reading(queue) for queue in (GUARDRAIL, ROUTER, GPU, CLOUDS, UPKEEP)))]
+    queues = [grant("llen", *(reading(queue) for queue in (GUARDRAIL, ROUTER, GPU, CLOUDS, TRAINING, UPKEEP)))]
     deciding = [*rights.LOOKING, *rights.RELEASING, *rights.DECIDING, rights.AUDITED]
     return [*_client(), *queues, *deciding, *rights.commanding(line.db), *rights.watching(line.db)]
 
 
 def _monitor(line: Line) -> list[Grant]:
     """Flower: events, remote control as far as our workers obey it, and the lengths of queues."""
-    queues = (GUARDRAIL, ROUTER, GPU, CLOUDS, UPKEEP, *line.extra_queues)
+    queues = (GUARDRAIL, ROUTER, GPU, CLOUDS, TRAINING, UPKEEP, *line.extra_queues)
     lengths = grant("llen", *(reading(name) for queue in queues for name in rights.priorities(queue)))
     seeing = [*rights.commanding(line.db), *rights.watching(line.db)]
     return [*rights.CONNECTION, *seeing, *rights.holding(MONITOR), lengths]

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -11,6 +13,8 @@ from tests.unit.test_adapters import LINEARS, SHAPES, make, safetensors
 from workers.adapters.shelf import CARD, CONFIG, WEIGHTS, AdapterShelf, Shape
 from workers.training import trainer as training
 from workers.training.commands import app
+from workers.training.errors import AlreadyTraining, NotBetter
+from workers.training.orders import Bases, Outcome
 from workers.training.recipes import Job, Recipe
 from workers.training.records import Record
 from workers.training.report import BEGIN, END, write_scores
@@ -31,6 +35,13 @@ def job(tmp_path):
     return Job(folder=tmp_path / "poet-v1", recipe=Recipe(rank=2), train=train, heldout=heldout)
 
 
+BASES = Bases(cache=Path("nowhere"))
+
+
+def unheard(*_: object, **__: object) -> None:
+    """Nobody listens."""
+
+
 @pytest.fixture
 def trained(monkeypatch):
     """A training that takes no time and ends with the score that the test sets."""
@@ -38,27 +49,28 @@ def trained(monkeypatch):
     def ends_with(adapter, base=0.5):
         weights = safetensors(SHAPES)
         scores = (Score(metric="exact", weights="bf16", base=base, adapter=adapter, heldout=1),)
+        loaded = SimpleNamespace(name="smollm2-135m-instruct", sha256="")
         monkeypatch.setattr(training, "_settle_threads", lambda: None)
-        monkeypatch.setattr(training, "_untuned", lambda *_: {"bf16": base})
-        monkeypatch.setattr(training.base_model, "load_dense", lambda *_: None)
-        monkeypatch.setattr(training, "_trained", lambda *_: (weights, SHAPE))
-        monkeypatch.setattr(training, "_scores", lambda *_: scores)
+        monkeypatch.setattr(training, "_dense", lambda *_: loaded)
+        monkeypatch.setattr(training, "_trained", lambda *_: (weights, SHAPE, 1.0))
+        monkeypatch.setattr(training, "_measured_all", lambda *_: Outcome(scores=scores, controls={"probe": 0.4}))
 
     return ends_with
 
 
 def test_a_better_adapter_is_published_and_can_be_taken(job, tmp_path, trained):
     trained(0.9)
-    card = training.train_adapter(job, tmp_path, lambda *_: lambda _: None)
+    card = training.train(job, BASES, unheard).card
     assert AdapterShelf(tmp_path).take("poet-v1", LINEARS).card == card
+    assert card.controls == {"probe": 0.4}
     assert {file.name for file in job.folder.iterdir()} == FILES
 
 
 @pytest.mark.parametrize(("score", "base"), [(0.6, 0.6), (0.5, 0.6), (0.5, 0.1)])
-def test_an_adapter_that_does_not_beat_both_base_and_constant_is_not_kept(job, tmp_path, trained, score, base):
+def test_an_adapter_that_does_not_beat_both_base_and_constant_is_not_kept(job, trained, score, base):
     trained(score, base)
-    with pytest.raises(training.NotBetter, match="nothing was written"):
-        training.train_adapter(job, tmp_path, lambda *_: lambda _: None)
+    with pytest.raises(NotBetter, match="nothing was written"):
+        training.train(job, BASES, unheard)
     assert not job.folder.exists()
 
 
@@ -72,8 +84,15 @@ def test_an_interrupt_leaves_the_old_adapter_as_it_was(job, tmp_path, trained, m
     trained(0.9)
     monkeypatch.setattr(training, "_pretty", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        training.train_adapter(job, tmp_path, lambda *_: lambda _: None)
+        training.train(job, BASES, unheard)
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
+def test_one_adapter_is_trained_by_one_process_at_a_time(job, trained):
+    trained(0.9)
+    with training._alone(job.folder), pytest.raises(AlreadyTraining, match="poet-v1"):
+        training.train(job, BASES, unheard)
+    assert training.train(job, BASES, unheard).card
 
 
 def test_the_list_shows_a_broken_adapter_with_its_reason(tmp_path):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from switchtower.errors import MalformedEnvelope
 from switchtower.messages import new_identity
-from switchtower.queues import REVIEW, ROUTE, SCREEN, is_own, step_id
+from switchtower.queues import REVIEW, ROUTE, SCREEN, TRAIN, is_own, step_id
 from tasks.canvas import Canvas, read
 from tasks.line import LINE
 from tests.support.canvases import UNLAWFUL, own
@@ -68,10 +68,16 @@ def test_at_the_last_station_it_stands_in_the_message_itself():
     assert embed["chain"] == []
 
 
-@pytest.mark.parametrize("wire", LINE)
+@pytest.mark.parametrize("wire", [wire for wire in LINE if wire != TRAIN])
 def test_what_the_ledger_keeps_gives_the_same_canvas_at_every_station(wire):
     canvas = canvas_of([foreign("their.end", "mine"), own(**EVERYTHING), own(ROUTE)])
     assert canvas_of(json.loads(canvas.stored()), wire) == canvas
+
+
+@pytest.mark.parametrize("step", [foreign("their.end", "mine"), own()])
+def test_nothing_may_follow_a_training(step):
+    with pytest.raises(MalformedEnvelope, match="nothing may follow"):
+        canvas_of([step], TRAIN)
 
 
 def test_a_chain_of_plain_tasks_may_be_a_chords_body():

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from switchtower.envelope import KeyRing, Role, Signer, admit, parse, unpack
-from switchtower.messages import KINDS, Envelope, Message, Screened, Turn, UserRequest, new_identity, now_ms
+from switchtower.messages import (
+    KINDS,
+    Envelope,
+    Message,
+    Screened,
+    TrainingReport,
+    Turn,
+    UserRequest,
+    new_identity,
+    now_ms,
+)
 from switchtower.models import (
     Action,
     Capability,
@@ -21,6 +31,7 @@ from switchtower.models import (
     Provider,
     RiskLevel,
     Sampling,
+    Score,
     Surface,
     Usage,
     Verdict,
@@ -67,6 +78,7 @@ samplings = st.builds(
 )
 counts = st.integers(0, 2**31)
 usages = st.builds(Usage, prompt_tokens=counts, completion_tokens=counts, cost=amounts)
+scores = st.builds(Score, metric=names, base=st.floats(0, 1), adapter=st.floats(0, 1), heldout=counts)
 turns = st.builds(Turn, role=st.sampled_from(["user", "assistant"]), text=texts)
 requests = st.deferred(lambda: of(UserRequest))
 
@@ -120,6 +132,11 @@ FIELDS = {
     "output": texts,
     "score": st.floats(-1, 1),
     "comment": texts,
+    "adapter": st.from_regex(r"[a-z0-9][a-z0-9-]{0,20}", fullmatch=True),
+    "rank": st.none() | st.integers(1, 64),
+    "epochs": st.none() | st.integers(1, 20),
+    "seed": st.none() | st.integers(0, 2**32 - 1),
+    "sha256": st.from_regex(r"[0-9a-f]{64}", fullmatch=True),
 }
 
 
@@ -132,6 +149,8 @@ def of(kind):
     chosen = {name: FIELDS[name] for name in kind.model_fields if name in FIELDS}
     if kind is Screened:
         chosen["subject"] = requests
+    if kind is TrainingReport:
+        chosen["scores"] = st.lists(scores, min_size=1, max_size=2).map(tuple)
     return st.builds(concrete(kind), **chosen)
 
 
@@ -148,7 +167,7 @@ def test_every_kind_survives_its_envelope(kind, data):
 
 def test_the_kinds_have_different_names_and_none_is_forgotten():
     literals = [typing.get_args(kind.model_fields["kind"].annotation)[0] for kind in KINDS]
-    assert len(set(literals)) == len(KINDS) == 15
+    assert len(set(literals)) == len(KINDS) == 17
     everyone = {one.__name__.split("[")[0] for one in Message.__subclasses__() if one.__module__ == Message.__module__}
     assert everyone == {kind.__name__ for kind in KINDS}
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from workers.training.errors import TrainingDataError
 from workers.training.metrics import METRICS, announcement, clarification, exact, filing, mean_score, steps
 from workers.training.recipes import Recipe, read_job, read_recipe
-from workers.training.records import Record, TrainingDataError, read_records
+from workers.training.records import Record, read_records
 
 SHELF = Path(__file__).parents[2] / "adapters"
 AGENTS = sorted(recipe.parent.name for recipe in SHELF.glob("*/recipe.toml"))

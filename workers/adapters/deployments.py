@@ -94,7 +94,7 @@ class Deployments:
 
     def serving(self, family: str, names: Iterable[str]) -> Serving:
         """Who serves a family of these adapters."""
-        return _serving(self.read().get(family), family, names)
+        return serving(self.read().get(family), family, names)
 
     def deploy(
         self, name: str, names: Iterable[str], share: float | None, reason: str, scores: Mapping[str, float]
@@ -121,7 +121,7 @@ class Deployments:
         with _alone(self._directory):
             families = self.read()
             known = families.get(family)
-            before = _serving(known, family, names)
+            before = serving(known, family, names)
             after = change(before, known)
             entry = Change(at=now_ms(), action=action, before=before, after=after, reason=reason, scores=scores)
             history = (*(known.history if known else ()), entry)[-KEPT:]
@@ -145,7 +145,7 @@ class Deployments:
         family, version = family_of(card.name)
         if version is None:
             return card
-        share = _serving(self._known.get(family), family, names).shares().get(card.name, 0.0)
+        share = serving(self._known.get(family), family, names).shares().get(card.name, 0.0)
         if not share:
             return card.model_copy(update={"family": family, "capabilities": frozenset()})
         return card.model_copy(update={"family": family, "share": share})
@@ -163,7 +163,7 @@ def versions(family: str, names: Iterable[str]) -> list[str]:
     return [name for (own, version), name in sorted(mine, key=lambda one: one[0][1] or 0) if own == family]
 
 
-def _serving(known: Deployment | None, family: str, names: Iterable[str]) -> Serving:
+def serving(known: Deployment | None, family: str, names: Iterable[str]) -> Serving:
     """What the file says, as far as its adapters are there; else the lowest version."""
     there = versions(family, names)
     if known and known.serving.live in there:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from typing import Any, NamedTuple
 
 from workers.training.recipes import Job
@@ -25,6 +24,7 @@ class Point(NamedTuple):
     """How far a training got, and the optimizer's state there."""
 
     step: int
+    seconds: float
     state: dict[str, Any]
 
 
@@ -35,15 +35,16 @@ class Checkpoints:
         self._folder = job.folder / FOLDER
         self._belongs = _fingerprint(job)
 
-    def save(self, step: int, state: dict[str, Any]) -> None:
+    def save(self, point: Point) -> None:
         """Replace the checkpoint, whole or not at all."""
         import torch
         from safetensors.torch import save_file
 
         self._folder.mkdir(parents=True, exist_ok=True)
         partial = self._folder / f"{FILE}.partial"
-        tensors = {name: tensor.contiguous() for name, tensor in state.items()} | {_RANDOM: torch.get_rng_state()}
-        save_file(tensors, partial, metadata={"step": str(step), "belongs": self._belongs})
+        tensors = {name: tensor.contiguous() for name, tensor in point.state.items()} | {_RANDOM: torch.get_rng_state()}
+        about = {"step": str(point.step), "seconds": f"{point.seconds:.1f}", "belongs": self._belongs}
+        save_file(tensors, partial, metadata=about)
         os.replace(partial, self._folder / FILE)
 
     def load(self) -> Point | None:
@@ -60,11 +61,11 @@ class Checkpoints:
         except (OSError, SafetensorError):
             return None
         torch.set_rng_state(state.pop(_RANDOM))
-        return Point(int(about["step"]), state)
+        return Point(int(about["step"]), float(about["seconds"]), state)
 
     def forget(self) -> None:
         """The training is over."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        (self._folder / FILE).unlink(missing_ok=True)
 
 
 def _fingerprint(job: Job) -> str:

@@ -10,11 +10,11 @@ from typing import Any
 
 from workers.engine.chat import asked, prompt_ids
 from workers.models.base import BaseModel
-from workers.training.examples import shared_prefix
+from workers.training.examples import padding, shared_prefix
 from workers.training.records import Record
 
-BATCH = 96
-SLACK = 24
+BATCH = 160
+SLACK = 8
 
 
 def answers(
@@ -50,6 +50,7 @@ def _batch_answers(base: BaseModel, prefix: list[int], prompts: list[list[int]],
             past_key_values=prefilled(base, prefix, len(prompts)),
             max_new_tokens=limit,
             do_sample=False,
+            pad_token_id=padding(base.tokenizer),
         )
     return list(base.tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True))
 
@@ -71,7 +72,7 @@ def padded(base: BaseModel, prefix: list[int], prompts: list[list[int]]) -> tupl
 
     width, same = max(map(len, prompts)), len(prefix)
     gaps = [width - len(prompt) for prompt in prompts]
-    pad = base.tokenizer.pad_token_id
+    pad = padding(base.tokenizer)
     ids = [[*prefix, *[pad] * gap, *prompt[same:]] for gap, prompt in zip(gaps, prompts, strict=True)]
     mask = [[*[1] * same, *[0] * gap, *[1] * (width - same - gap)] for gap in gaps]
     return torch.tensor(ids, device=base.device), torch.tensor(mask, device=base.device)

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from workers.engine.chat import asked, prompt_ids
+from workers.training.errors import TrainingDataError
 from workers.training.recipes import Recipe
-from workers.training.records import Record, TrainingDataError
+from workers.training.records import Record
 
 MAX_TOKENS = 1024
 WINDOW = 4
@@ -32,6 +33,12 @@ def example(tokenizer: Any, system_prompt: str, record: Record) -> Example:
     if len(prompt) + len(answer) > MAX_TOKENS:
         raise TrainingDataError(f"a record is longer than {MAX_TOKENS} tokens: {record.prompt[:60]!r}...")
     return Example(prompt, answer)
+
+
+def padding(tokenizer: Any) -> int:
+    """The token that fills rows up; many base models have none of their own."""
+    own = tokenizer.pad_token_id
+    return int(tokenizer.eos_token_id if own is None else own)
 
 
 def shared_prefix(prompts: Sequence[list[int]]) -> list[int]:

@@ -7,13 +7,14 @@ themselves: on CPUs those repack their weights when they answer, and their gradi
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from workers.models.base import BaseModel
 from workers.quiet import quiet
-from workers.training.checkpoints import EVERY, Checkpoints
-from workers.training.examples import Example, batches, example, shared_prefix
+from workers.training.checkpoints import EVERY, Checkpoints, Point
+from workers.training.examples import Example, batches, example, padding, shared_prefix
 from workers.training.optimizer import Optimizer
 from workers.training.recipes import Job, Recipe
 
@@ -21,8 +22,15 @@ UNSCORED = -100
 """PyTorch's mark for a token that the loss leaves out."""
 
 
-def train(base: BaseModel, job: Job, advance: Callable[[int, float], None], every: int = EVERY) -> Any:
-    """Train on the job's records and return the PEFT model; `advance` hears of each step and its loss.
+class Trained(NamedTuple):
+    """The PEFT model with its new adapter, and how long all processes together trained it."""
+
+    peft: Any
+    seconds: float
+
+
+def train(base: BaseModel, job: Job, advance: Callable[[int, float], None], every: int = EVERY) -> Trained:
+    """Train on the job's records; `advance` hears of each step and its loss.
 
     A checkpoint is written every so many steps and after the last; what an earlier process left is taken up.
     """
@@ -34,7 +42,8 @@ def train(base: BaseModel, job: Job, advance: Callable[[int, float], None], ever
     prefix = shared_prefix([one.prompt for one in examples])
     weights, steps, checkpoints = _Weights(base), step_count(job), Checkpoints(job)
     optimizer = Optimizer([one for one in peft.parameters() if one.requires_grad], steps, job.recipe.learning_rate)
-    begun = _resumed(checkpoints, optimizer)
+    begun, before = _resumed(checkpoints, optimizer)
+    started = time.monotonic() - before
     for step, batch in enumerate(batches(examples, job.recipe)):
         if step < begun:
             continue
@@ -42,10 +51,10 @@ def train(base: BaseModel, job: Job, advance: Callable[[int, float], None], ever
         loss = _loss(base, prefix, batch)
         optimizer.update(step, loss)
         if (step + 1) % every == 0 or step + 1 == steps:
-            checkpoints.save(step + 1, optimizer.state())
+            checkpoints.save(Point(step + 1, time.monotonic() - started, optimizer.state()))
         advance(step + 1, loss.item())
     weights.use(0)
-    return peft.eval()
+    return Trained(peft.eval(), time.monotonic() - started)
 
 
 def step_count(job: Job) -> int:
@@ -53,13 +62,13 @@ def step_count(job: Job) -> int:
     return -(-len(job.train) // job.recipe.batch) * job.recipe.epochs
 
 
-def _resumed(checkpoints: Checkpoints, optimizer: Optimizer) -> int:
-    """The steps that are done already."""
+def _resumed(checkpoints: Checkpoints, optimizer: Optimizer) -> tuple[int, float]:
+    """The steps that are done already, and the seconds that they took."""
     point = checkpoints.load()
     if point is None:
-        return 0
+        return 0, 0.0
     optimizer.restore(point.state)
-    return point.step
+    return point.step, point.seconds
 
 
 class _Weights:
@@ -118,7 +127,7 @@ def _tensors(base: BaseModel, skipped: int, batch: list[Example]) -> tuple[Any, 
     import torch
 
     width = max(map(len, batch)) - skipped
-    ids = torch.full((len(batch), width), base.tokenizer.pad_token_id)
+    ids = torch.full((len(batch), width), padding(base.tokenizer))
     labels = torch.full((len(batch), width), UNSCORED)
     mask = torch.zeros((len(batch), width), dtype=torch.long)
     for row, (prompt, answer) in enumerate(batch):

@@ -9,8 +9,9 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, ValidationError
 
 from switchtower.models import Capability, Frozen
+from workers.training.errors import TrainingDataError
 from workers.training.metrics import METRICS
-from workers.training.records import Record, TrainingDataError, read_records
+from workers.training.records import Record, read_records
 
 
 def _known_metric(name: str) -> str:

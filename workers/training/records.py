@@ -6,12 +6,8 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from switchtower.errors import SwitchtowerError
 from switchtower.models import Frozen
-
-
-class TrainingDataError(SwitchtowerError):
-    """The training data cannot be used."""
+from workers.training.errors import TrainingDataError
 
 
 class Record(Frozen):

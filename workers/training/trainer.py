@@ -2,90 +2,129 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import signal
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
-from switchtower.errors import SwitchtowerError
 from switchtower.models import Score
+from workers.adapters.deployments import family_of
 from workers.adapters.shelf import CARD, CONFIG, WEIGHTS, Adapter, AdapterShelf, Card, Shape
 from workers.models import base as base_model
 from workers.models.base import BaseModel
+from workers.training.checkpoints import FOLDER, Checkpoints
+from workers.training.errors import AlreadyTraining, NotBetter
 from workers.training.metrics import constant_score, mean_score
+from workers.training.orders import Bases, Outcome
 from workers.training.recipes import Job
 
-Step = Callable[[str, int], Callable[[float], None]]
-"""Opens a named step of so many ticks; what it returns is called with the ticks that passed."""
+
+class Tell(Protocol):
+    """Hears how far a phase is."""
+
+    def __call__(self, phase: str, done: int, total: int, loss: float | None = None) -> None: ...
 
 
-class NotBetter(SwitchtowerError):
-    """The adapter does not beat both the untuned base model and the commonest answer, so it was not kept."""
-
-
-def train_adapter(job: Job, cache: Path, step: Step) -> Card:
+def train(job: Job, bases: Bases, tell: Tell) -> Outcome:
     """Train the job's adapter, measure it beside the base and publish it; one that does not win is not kept."""
     _settle_threads()
-    started = time.monotonic()
-    weights, shape = _trained(base_model.load_dense(cache), job, step)
-    card = _card(job, weights, seconds=round(time.monotonic() - started, 1))
-    before = _untuned(job, cache, step)
-    card = card.model_copy(update={"scores": _scores(job, cache, Adapter(card, shape, weights), before, step)})
-    floor = constant_score(job.recipe.metric, job.train, job.heldout)
-    if any(score.adapter <= max(score.base, floor) for score in card.scores):
-        raise NotBetter(f"{job.name} does not win: {_told(card)}, {floor:.3f} for a constant; nothing was written")
-    _publish(job.folder, card, shape, weights)
-    return card
+    with _alone(job.folder):
+        base = _dense(bases)
+        weights, shape, seconds = _trained(base, job, tell)
+        card = _card(job, base, weights, seconds)
+        measured = _measured_all(job, bases, Adapter(card, shape, weights), tell)
+        Checkpoints(job).forget()
+        _expect_better(job, measured)
+        card = card.model_copy(update={"scores": measured.scores, "controls": measured.controls})
+        _publish(job.folder, card, shape, weights)
+    return measured.model_copy(update={"card": card})
 
 
-def evaluate_adapter(job: Job, cache: Path, step: Step) -> tuple[Score, ...]:
-    """Measure a published adapter again, beside the base."""
+def evaluate(job: Job, bases: Bases, tell: Tell) -> Outcome:
+    """Measure a published adapter again, beside the base and its controls."""
     _settle_threads()
-    base = base_model.load(cache)
-    adapter = AdapterShelf(job.folder.parent).take(job.name, base.linears())
-    return _scores(job, cache, adapter, _untuned(job, cache, step), step)
+    return _measured_all(job, bases, _taken(job, bases), tell)
 
 
-def _untuned(job: Job, cache: Path, step: Step) -> dict[str, float]:
-    return {kind: _measured(base, job, step, f"base, {kind}") for kind, base in _forms(cache)}
+def measure(job: Job, bases: Bases, tell: Tell) -> Outcome:
+    """Measure a published adapter alone; the base counts as 0."""
+    _settle_threads()
+    return Outcome(scores=_scores(job, bases, _taken(job, bases), {}, tell))
 
 
-def _scores(job: Job, cache: Path, adapter: Adapter, before: dict[str, float], step: Step) -> tuple[Score, ...]:
+def _taken(job: Job, bases: Bases) -> Adapter:
+    base = _dense(bases)
+    return AdapterShelf(job.folder.parent, base.name, base.sha256).take(job.name, base.linears())
+
+
+def _measured_all(job: Job, bases: Bases, adapter: Adapter, tell: Tell) -> Outcome:
+    from workers.training.controls import controls, labels_of
+
+    before: dict[str, float] = {kind: _measured(base, job, tell, f"base, {kind}") for kind, base in _forms(bases)}
+    total, done = len(job.train) + len(job.heldout), 0
+
+    def advance(more: int) -> None:
+        nonlocal done
+        done += more
+        tell("measuring: controls", done, total)
+
+    beaten = controls(_dense(bases), job, advance) if labels_of(job) else {}
+    return Outcome(scores=_scores(job, bases, adapter, before, tell), controls=beaten)
+
+
+def _expect_better(job: Job, measured: Outcome) -> None:
+    floor = constant_score(job.recipe.metric, job.train, job.heldout)
+    if any(score.adapter <= max(score.base, floor) for score in measured.scores):
+        told = ", ".join(f"{score.weights} {score.adapter} beside {score.base}" for score in measured.scores)
+        raise NotBetter(f"{job.name} does not win: {told}, {floor:.3f} for a constant; nothing was written")
+
+
+def _scores(job: Job, bases: Bases, adapter: Adapter, before: dict[str, float], tell: Tell) -> tuple[Score, ...]:
     from workers.training.switch import put_on
 
     scores = []
-    for kind, base in _forms(cache):
+    for kind, base in _forms(bases):
         put_on(base, None, adapter)
-        after = _measured(base, job, step, f"adapter, {kind}")
-        scores.append(
-            Score(metric=job.recipe.metric, weights=kind, base=before[kind], adapter=after, heldout=len(job.heldout))
-        )
+        after = _measured(base, job, tell, f"adapter, {kind}")
+        untuned, heldout = before.get(kind, 0.0), len(job.heldout)
+        scores.append(Score(metric=job.recipe.metric, weights=kind, base=untuned, adapter=after, heldout=heldout))
     return tuple(scores)
 
 
-def _forms(cache: Path) -> Iterator[tuple[Literal["bf16", "nf4"], BaseModel]]:
+def _dense(bases: Bases) -> BaseModel:
+    return base_model.load_dense(bases.cache, source=bases.source)
+
+
+def _forms(bases: Bases) -> Iterator[tuple[Literal["bf16", "nf4"], BaseModel]]:
     """The base model in each form that this machine serves, bf16 always."""
-    yield "bf16", base_model.load_dense(cache)
-    serving = base_model.load(cache)
+    yield "bf16", _dense(bases)
+    serving = base_model.load(bases.cache, source=bases.source)
     if serving.quantised:
         yield "nf4", serving
 
 
-def _measured(base: BaseModel, job: Job, step: Step, name: str) -> float:
+def _measured(base: BaseModel, job: Job, tell: Tell, name: str) -> float:
     from workers.training.evaluation import answers
 
-    found = answers(base, job.recipe.system_prompt, job.heldout, step(f"measuring: {name}", len(job.heldout)))
+    done, total = 0, len(job.heldout)
+
+    def advance(more: int) -> None:
+        nonlocal done
+        done += more
+        tell(f"measuring: {name}", done, total)
+
+    found = answers(base, job.recipe.system_prompt, job.heldout, advance)
     return round(mean_score(job.recipe.metric, found, job.heldout), 3)
 
 
-def _trained(base: BaseModel, job: Job, step: Step) -> tuple[bytes, Shape]:
+def _trained(base: BaseModel, job: Job, tell: Tell) -> tuple[bytes, Shape, float]:
     import torch
     from peft import get_peft_model_state_dict
     from safetensors.torch import save
@@ -93,17 +132,19 @@ def _trained(base: BaseModel, job: Job, step: Step) -> tuple[bytes, Shape]:
     from workers.training.lora import step_count, train
     from workers.training.switch import shape_of
 
-    tick = step("training", step_count(job))
-    peft = train(base, job, lambda _step, _loss: tick(1))
+    steps = step_count(job)
+    peft, seconds = train(base, job, lambda step, loss: tell("training", step, steps, loss))
     tensors = {key: value.to("cpu", torch.bfloat16) for key, value in sorted(get_peft_model_state_dict(peft).items())}
-    return save(tensors, metadata={"format": "pt"}), shape_of(peft.peft_config["default"], base_model.NAME)
+    shape = shape_of(peft.peft_config["default"], base.name)
+    return save(tensors, metadata={"format": "pt"}), shape, round(seconds, 1)
 
 
-def _card(job: Job, weights: bytes, seconds: float) -> Card:
+def _card(job: Job, base: BaseModel, weights: bytes, seconds: float) -> Card:
     return Card(
         name=job.name,
-        version=int(job.name.rpartition("-v")[2]) if job.name.rpartition("-v")[2].isdigit() else 1,
-        base=base_model.NAME,
+        version=family_of(job.name)[1] or 1,
+        base=base.name,
+        base_sha256=base.sha256 or None,
         capabilities=job.recipe.capabilities,
         system_prompt=job.recipe.system_prompt,
         rank=job.recipe.rank,
@@ -111,10 +152,6 @@ def _card(job: Job, weights: bytes, seconds: float) -> Card:
         seed=job.recipe.seed,
         seconds=seconds,
     )
-
-
-def _told(card: Card) -> str:
-    return ", ".join(f"{score.weights} {score.adapter} beside {score.base}" for score in card.scores)
 
 
 def _publish(folder: Path, card: Card, shape: Shape, weights: bytes) -> None:
@@ -134,6 +171,25 @@ def _publish(folder: Path, card: Card, shape: Shape, weights: bytes) -> None:
 
 def _pretty(value: dict[str, Any]) -> str:
     return json.dumps(value, indent=2) + "\n"
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Train this adapter in one process only; the kernel lets go when the process dies."""
+    place = folder / FOLDER
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyTraining(f"{folder.name} is being trained by another process") from None
+        try:
+            yield
+        finally:
+            (place / "lock").unlink()
+            with suppress(OSError):  # a checkpoint stays, and so does what else is in there
+                place.rmdir()
+                folder.rmdir()
 
 
 @contextmanager

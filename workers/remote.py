@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 
 from switchtower.errors import ConfigurationError, ModelUnavailable, SwitchtowerError
 from switchtower.messages import now_ms
-from switchtower.models import Capability, ModelCard, Provider, Sampling
+from switchtower.models import Capability, ModelCard, OutputFormat, Provider, Sampling
 from switchtower.registry import Announcement, announce, succeed
 from switchtower.settings import Local, Settings
 from workers.adapters import SHIPPED
@@ -124,6 +124,7 @@ class PatientEngine:
         sampling: Sampling,
         on_token: Callable[[str], None],
         stop: Callable[[], str | None],
+        output: OutputFormat | None = None,
     ) -> Generation:
         """Answer the messages, or raise `ModelUnavailable`."""
         end = time.monotonic() + self._patience_s
@@ -132,4 +133,4 @@ class PatientEngine:
                 return Generation("", 0, 0, reason)
             if time.monotonic() > end:
                 raise ModelUnavailable
-        return self._server.generate(messages, adapter, sampling, on_token, stop)
+        return self._server.generate(messages, adapter, sampling, on_token, stop, output)

@@ -19,7 +19,7 @@ from switchtower.errors import (
     ModelUnavailable,
     WorkerStopping,
 )
-from switchtower.models import Sampling
+from switchtower.models import JsonSchema, Labels, Sampling
 from tests.support.openai_server import BASE, Reply, openai_server
 from tests.support.tls import Authority, terminator
 from tests.support.wait import until
@@ -43,8 +43,10 @@ def provider(server):
     made.close()
 
 
-def ask(provider, adapter=None, sampling=PLAIN, on_token=lambda _: None, stop=lambda: None, messages=ASKED):
-    return provider.generate(messages, adapter, sampling, on_token, stop)
+def ask(
+    provider, adapter=None, sampling=PLAIN, on_token=lambda _: None, stop=lambda: None, messages=ASKED, output=None
+):
+    return provider.generate(messages, adapter, sampling, on_token, stop, output)
 
 
 def refused(server, provider, reply):
@@ -289,6 +291,44 @@ def test_the_key_is_shown_and_a_wrong_one_is_named(server):
             call()
     right.close()
     wrong.close()
+
+
+# -- formats ----------------------------------------------------------------------------------
+
+BOOLEAN = JsonSchema.of({"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]})
+LABELS = Labels(labels=("wish", "bug report"))
+
+
+def test_a_schema_is_asked_for_and_its_answer_streamed(server, provider):
+    pieces = []
+    server.replies.append(Reply('{{"ok": true}}'))
+    answer = ask(provider, on_token=pieces.append, output=BOOLEAN)
+    assert answer.text == "".join(pieces) == '{"ok": true}'
+    asked = server.requests[0]["response_format"]
+    assert asked["type"] == "json_schema"
+    assert asked["json_schema"]["schema"]["required"] == ["ok"]
+
+
+def test_a_label_is_asked_for_and_comes_whole(server, provider):
+    pieces = []
+    server.replies.append(Reply("bug report"))
+    answer = ask(provider, sampling=Sampling(max_tokens=1, temperature=1), on_token=pieces.append, output=LABELS)
+    assert (answer.text, answer.scores, pieces) == ("bug report", None, [])
+    asked = server.requests[0]
+    assert asked["structured_outputs"] == {"choice": ["wish", "bug report"]}
+    assert (asked["temperature"], asked["max_tokens"]) == (0, 11)
+
+
+@pytest.mark.parametrize("output", [BOOLEAN, LABELS])
+def test_an_answer_without_its_format_is_none(server, provider, output):
+    server.replies.append(Reply("I would say it is a bug report"))
+    with pytest.raises(JobFailed, match="does not know"):
+        ask(provider, output=output)
+
+
+def test_json_that_was_cut_at_its_length_is_handed_out_as_such(server, provider):
+    server.replies.append(Reply('{{"ok": tr', finish="length"))
+    assert ask(provider, output=BOOLEAN).finish_reason == "length"
 
 
 # -- the server itself ------------------------------------------------------------------------

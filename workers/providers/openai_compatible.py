@@ -20,10 +20,11 @@ import httpx2
 from openai import AsyncOpenAI, Omit
 
 from switchtower.errors import AdapterNotFound, JobFailed, ModelUnavailable, WorkerStopping
-from switchtower.models import Sampling
+from switchtower.models import Labels, OutputFormat, Sampling
 from workers.providers.background import Background
 from workers.providers.base import Generation
 from workers.providers.errors import BROKEN, named, unknown
+from workers.providers.formats import fields, in_format
 
 POLL_S = 0.05
 CONNECT_S = 5.0
@@ -58,15 +59,20 @@ class OpenAICompatible:
         sampling: Sampling,
         on_token: Callable[[str], None],
         stop: Stop,
+        output: OutputFormat | None = None,
     ) -> Generation:
-        """Answer the messages, handing out text as it arrives, until done or until `stop` gives a reason."""
+        """Answer the messages, handing out text as it arrives, until done or until `stop` gives a reason.
+
+        One of closed labels is handed out by nobody: it is an answer once it is whole.
+        """
         if (reason := stop()) is not None:
             return Generation("", 0, 0, reason)
         arrived: queue.SimpleQueue[Any] = queue.SimpleQueue()
         model = adapter or self.model
-        reading = self._background.start(self._read(_request(model, messages, sampling), arrived.put))
+        request = _request(model, messages, sampling) | fields(output)
+        reading = self._background.start(self._read(request, arrived.put))
         reading.add_done_callback(arrived.put)
-        answer = _Answer(on_token)
+        answer = _Answer(_nobody if isinstance(output, Labels) else on_token, output)
         try:
             while (reason := stop()) is None:
                 chunk = _next(arrived)
@@ -92,7 +98,7 @@ class OpenAICompatible:
         if self.model not in known:
             raise unknown(self.model, known)
         hello = [{"role": "user", "content": "hello"}]
-        self.generate(hello, None, Sampling(max_tokens=1), lambda _: None, lambda: None)
+        self.generate(hello, None, Sampling(max_tokens=1), _nobody, lambda: None)
 
     def close(self) -> None:
         """Hang up; what still runs is cut off."""
@@ -133,6 +139,7 @@ class _Answer:
     """One answer as it arrives."""
 
     on_token: Callable[[str], None]
+    output: OutputFormat | None
     pieces: list[str] = field(default_factory=list)
     finish: str | None = None
     usage: Any = None
@@ -151,12 +158,13 @@ class _Answer:
             raise ModelUnavailable("the model's server broke off before the answer was finished", begun=True)
         if self.finish not in ENDS:
             raise JobFailed(f"the model's server ended the answer for a reason that is no end: {self.finish[:40]!r}")
-        return self.ended(self.finish)
+        return self.ended(self.finish, in_format("".join(self.pieces), self.finish, self.output))
 
-    def ended(self, reason: str) -> Generation:
+    def ended(self, reason: str, text: str | None = None) -> Generation:
         """What there is of the answer; where the server has not counted, each piece is a token."""
         prompt, completion = (self.usage.prompt_tokens, self.usage.completion_tokens) if self.usage else (0, 0)
-        return Generation("".join(self.pieces), prompt or 0, completion or len(self.pieces), reason)
+        said = "".join(self.pieces) if text is None else text
+        return Generation(said, prompt or 0, completion or len(self.pieces), reason)
 
 
 def _next(arrived: queue.SimpleQueue[Any]) -> Any:
@@ -165,6 +173,10 @@ def _next(arrived: queue.SimpleQueue[Any]) -> Any:
         return arrived.get(timeout=POLL_S)
     except queue.Empty:
         return None
+
+
+def _nobody(piece: str) -> None:
+    """Hears the pieces of what is handed out whole."""
 
 
 def defused(text: str) -> str:

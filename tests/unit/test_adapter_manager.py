@@ -314,9 +314,9 @@ def test_a_pinned_slot_is_never_closed():
     stage = Stage("a", "b", "c", pinned=["a"])
     stage.lease("a"), stage.lease("b")
     stage.want("c")
-    stage.wait(5 * AGE)
-    assert stage.want("a").poll() is not None
+    stage.wait(AGE)
     assert stage.want("b").poll() is None
+    assert stage.want("a").poll() is not None
 
 
 def test_a_slot_that_is_pinned_while_closed_opens_again(stage):
@@ -412,6 +412,41 @@ def test_whoever_waits_for_a_version_that_is_gone_gets_the_present_one():
     stage.release(lease)
     assert ticket.poll().version == stage.bank.held[1]
     assert ticket.version == stage.bank.held[1]
+
+
+def test_whoever_gets_the_present_one_instead_keeps_the_place_in_the_queue():
+    stage = Stage("a", "b", "c", slots=1, host_mb=0)
+    lease = stage.lease("b")
+    first = stage.want("a")
+    second = stage.want("c")
+    stage.shelf.put("a", version=2)
+    stage.want("a")
+    stage.wait(RESIDENCY)
+    stage.release(lease)
+    assert first.poll() is not None
+    assert second.poll() is None
+
+
+def test_nobody_overtakes_those_whose_card_is_still_being_read(stage):
+    stage.serve("a")
+    stage.shelf.put("a", version=2)
+    tickets = [stage.manager.want("a")]
+
+    def come_while_it_is_read(name):
+        stage.shelf.reading = lambda name: None
+        tickets.append(stage.manager.want("a"))
+
+    def come_when_it_was_read():
+        stage.manager._wake = lambda: None
+        while stage.crew.places:
+            stage.crew.places.pop(0)()
+        tickets.append(stage.manager.want("a"))
+        assert [ticket.poll() is not None for ticket in tickets] == [True, False, False]
+
+    stage.shelf.reading, stage.manager._wake = come_while_it_is_read, come_when_it_was_read
+    stage.crew.run()
+    assert len(tickets) == 3
+    assert all(ticket.poll() for ticket in tickets)
 
 
 def test_a_touched_card_that_says_the_same_loads_nothing(stage):
@@ -579,6 +614,16 @@ def test_what_was_unloaded_comes_back_by_pinning(stage):
     assert stage.want("a").poll() is not None
 
 
+def test_what_was_unloaded_is_read_anew(stage):
+    stage.serve("a")
+    with pytest.raises(AdapterBusy):
+        stage.manager.unload("a", 0)
+    stage.crew.run()
+    stage.manager.pin("a")
+    stage.serve("a")
+    assert stage.shelf.reads["a"] == 2
+
+
 def test_unloading_unpins():
     stage = Stage("a", "b", slots=1, pinned=["a"])
     stage.manager.unload("a", 0)
@@ -638,3 +683,12 @@ def test_closing_hands_back_who_waits_and_lets_rows_finish(stage):
     with pytest.raises(WorkerStopping):
         stage.manager.want("a")
     lease.release()
+
+
+def test_nothing_is_begun_after_the_end(stage):
+    lease = stage.lease("a")
+    with pytest.raises(AdapterBusy):
+        stage.manager.unload("a", 0)
+    stage.manager.close()
+    lease.release()
+    assert not stage.crew.places

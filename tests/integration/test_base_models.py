@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -17,8 +13,8 @@ import pytest
 pytest.importorskip("torch", reason="base models need the extra [local]")
 
 from switchtower.errors import BaseModelError
-from switchtower.settings import Local, settings
-from tests.support.hub import hub
+from switchtower.settings import Local
+from tests.support.alone import run_alone
 from tests.support.tiny import CONTEXT, edit_json, write_gguf, write_model
 from workers.models import base as base_model
 from workers.models import fourbits, making, manifest, shelf
@@ -347,13 +343,6 @@ def test_without_a_setting_the_threads_are_measured(llama, cache, threads, monke
     assert base.threads in {1, 2}
 
 
-def run_alone(code, **variables):
-    """Run Python in a process of its own, which may use the network's libraries and start without torch."""
-    kept = {name: value for name, value in os.environ.items() if not name.endswith("_OFFLINE")}
-    command = [sys.executable, "-c", code]
-    return subprocess.run(command, env=kept | variables, capture_output=True, text=True, timeout=120, check=False)
-
-
 def test_no_code_comes_from_the_network_even_where_kernels_is_installed(llama, cache, tmp_path):
     """A package that says when somebody imports it stands in for the real one."""
     (tmp_path / "kernels").mkdir()
@@ -379,119 +368,3 @@ print("quiet")
         PYTHONPATH=str(tmp_path),
     )
     assert (said.stdout.split()[-1:], said.returncode) == (["quiet"], 0), said.stderr
-
-
-def test_a_folder_is_fetched_under_a_name_and_served_by_it(switchtower, llama, cache, monkeypatch):
-    monkeypatch.setenv("SWITCHTOWER_LOCAL__CACHE_DIRECTORY", str(cache))
-    wrong = switchtower("models", "fetch", str(llama), "--name", "mine", "--sha256", "0" * 64)
-    assert wrong.code == 1
-    assert "not the one you named" in wrong.err
-    assert standing(cache) == []
-    right = hashlib.sha256((llama / "model.safetensors").read_bytes()).hexdigest()
-    assert right in switchtower("models", "fetch", str(llama), "--name", "mine", "--sha256", right).out
-    monkeypatch.setenv("SWITCHTOWER_LOCAL__BASE_MODEL_PATH", "mine")
-    assert switchtower("models", "fetch").code == 0
-    assert base_model.load(cache, source="mine").name == "mine"
-
-
-FETCH = "import sys; from switchtower.cli import main; sys.argv[1:] = {words!r}; main()"
-
-
-def fetch(cache, endpoint, *words):
-    code = FETCH.format(words=["models", "fetch", "somebody/small", "--online", *words])
-    return run_alone(code, HF_ENDPOINT=endpoint, SWITCHTOWER_LOCAL__CACHE_DIRECTORY=str(cache))
-
-
-def test_a_model_comes_from_a_hub_without_its_code_and_pickles(folder, cache):
-    for stranger in ("pytorch_model.bin", "modeling_mine.py"):
-        (folder / stranger).write_text("evil")
-    with hub(folder) as made:
-        run = fetch(cache, made.url)
-        assert run.returncode == 0, run.stderr
-        assert not [path for path in made.asked if path.endswith((".bin", ".py"))]
-    found = {one.form: one.origin for one in shelf.stored(cache)}
-    assert found["dense"].startswith("somebody/small@0123456789abcdef")
-    assert base_model.load(cache, source="small", dtype="bfloat16").name == "small"
-    assert standing(cache) == ["small"]
-
-
-def test_a_hub_that_sends_something_else_than_it_says_is_not_believed(folder, cache):
-    with hub(folder) as made:
-        made.lies = True
-        run = fetch(cache, made.url)
-    assert run.returncode == 1
-    assert "not what the hub says it is" in run.stderr
-    assert standing(cache) == []
-
-
-def test_without_a_network_it_says_how_to_bring_the_model(cache):
-    run = fetch(cache, "http://127.0.0.1:9")
-    assert run.returncode == 1
-    assert "models fetch FOLDER" in run.stderr
-    assert standing(cache) == []
-
-
-def test_what_a_hub_does_not_have_is_named(folder, cache):
-    with hub(folder) as made:
-        run = fetch(cache, made.url, "--revision", "v9")
-    assert run.returncode == 1
-    assert "no somebody/small at v9" in run.stderr
-
-
-def test_ctrl_c_in_the_middle_of_a_download_leaves_nothing(folder, cache):
-    asked, go_on = threading.Event(), threading.Event()
-    with hub(folder) as made:
-        made.hold = lambda: asked.set() or go_on.wait(60)
-        code = FETCH.format(words=["models", "fetch", "somebody/small", "--online"])
-        variables = {"HF_ENDPOINT": made.url, "SWITCHTOWER_LOCAL__CACHE_DIRECTORY": str(cache)}
-        kept = {name: value for name, value in os.environ.items() if not name.endswith("_OFFLINE")}
-        command = [sys.executable, "-c", code]
-        with subprocess.Popen(command, env=kept | variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as run:
-            assert asked.wait(60)
-            run.send_signal(signal.SIGINT)
-            said, _ = run.communicate(timeout=60)
-            go_on.set()
-    assert run.returncode == 130, said
-    assert standing(cache) == []
-
-
-def test_the_built_in_model_in_four_bits_takes_at_most_120_mb():
-    if not packs():
-        pytest.skip("this processor does not compute from 4 bits")
-    base = base_model.load(settings().local.cache_directory)
-    logits(base)
-    assert numbers(base.model) <= 120e6
-
-
-def numbers(model):
-    """Bytes of all parameters and buffers, and of what 4 bits need beside them."""
-    found = {id(one): one for one in (*model.parameters(), *model.buffers())}
-    for module in model.modules():
-        if state := getattr(getattr(module, "weight", None), "quant_state", None):
-            nested = getattr(state, "state2", None)
-            for one in (state.absmax, state.code, *((nested.absmax, nested.code) if nested else ())):
-                found[id(one)] = one
-    return sum(one.numel() * one.element_size() for one in found.values())
-
-
-def test_unloading_gives_the_memory_back_round_after_round():
-    said = run_alone(
-        """
-from pathlib import Path
-from switchtower.settings import settings
-from workers.models import base
-from workers.models.holder import Holder
-def resident():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
-holder = Holder(lambda progress: base.load(settings().local.cache_directory, "cpu", dtype="float32"))
-for _ in range(2):
-    model = holder.load().model
-    full = resident()
-    holder.unload()
-    print(full, resident())
-"""
-    )
-    assert said.returncode == 0, said.stderr
-    rounds = [tuple(map(float, line.split())) for line in said.stdout.splitlines()]
-    assert all(full - empty > 400 for full, empty in rounds)
-    assert rounds[-1][1] < rounds[0][1] + 60

@@ -8,28 +8,17 @@ import signal
 
 import pytest
 
-from tests.support.tiny import write_model
+from tests.support.trainings import LONG, RECORDS, STEPS, job, tiny_bases
 from workers.adapters.shelf import WEIGHTS, AdapterShelf
 from workers.training.checkpoints import FILE, FOLDER, Checkpoints
 from workers.training.errors import NotBetter, TrainingBroken
-from workers.training.orders import Bases, Order
+from workers.training.orders import Order
 from workers.training.process import Training
-from workers.training.recipes import Job, Recipe
-from workers.training.records import Record
-
-RECIPE = Recipe(rank=4, epochs=6, batch=4, learning_rate=2e-2, seed=3)
-RECORDS = tuple(Record(prompt=word, answer=word[0]) for _ in range(12) for word in ("day", "night"))
-STEPS = 36
 
 
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory):
-    home = tmp_path_factory.mktemp("base")
-    return Bases(cache=home / "cache", source=str(write_model(home / "tiny")))
-
-
-def job(folder, **recipe):
-    return Job(folder=folder, recipe=RECIPE.model_copy(update=recipe), train=RECORDS, heldout=RECORDS[-8:])
+    return tiny_bases(tmp_path_factory.mktemp("base"))
 
 
 def trained(bases, job, until=STEPS, every=5):
@@ -120,7 +109,7 @@ def test_what_the_process_refuses_is_raised_here_by_its_name(bases, tmp_path):
 
 
 def test_leaving_early_ends_the_process_and_keeps_the_checkpoint(bases, tmp_path):
-    order = Order(action="train", job=job(tmp_path / "poet-v1", epochs=90), bases=bases)
+    order = Order(action="train", job=job(tmp_path / "poet-v1", **LONG), bases=bases)
     with Training(order) as training:
         for progress in training.progress():
             if progress and progress.phase == "training" and progress.done >= 20:

@@ -68,7 +68,7 @@ class _Seen:
         self._cache, self.last = out.past_key_values, out.last_hidden_state[:, -1]
 
     def log_probability(self, label: str) -> Any:
-        """Of the label with the answer's end after it, for each prompt and per token, so that length counts for nothing."""
+        """Of the label and the answer's end, for each prompt; per token, so that length counts for nothing."""
         import torch
 
         tokenizer, rows = self._base.tokenizer, len(self.last)

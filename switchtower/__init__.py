@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from switchtower.errors import SwitchtowerError
 from switchtower.jobs import Event, Record, State
 from switchtower.messages import Feedback, JobResult, Turn, UserRequest
-from switchtower.models import Capability, Complexity, Privacy, Sampling
+from switchtower.models import Capability, Complexity, JsonSchema, Labels, Privacy, Sampling
 from switchtower.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ __all__ = [
     "Event",
     "Feedback",
     "JobResult",
+    "JsonSchema",
+    "Labels",
     "Privacy",
     "Record",
     "Sampling",

@@ -27,6 +27,7 @@ SwitchtowerError
 │   ├── JobFailed
 │   │   ├── NoCapableModel
 │   │   ├── ContextOverflow
+│   │   ├── FormatError
 │   │   ├── AdapterError
 │   │   │   ├── AdapterNotFound
 │   │   │   ├── AdapterCorrupt
@@ -207,6 +208,12 @@ class ContextOverflow(JobFailed):
     """The prompt is longer than the model's context."""
 
     status = 413
+
+
+class FormatError(JobFailed):
+    """No answer can be kept in this format."""
+
+    status = 422
 
 
 class AdapterError(JobFailed):

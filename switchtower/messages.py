@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 from uuid_utils import uuid7
 
-from switchtower.models import Capability, Complexity, Frozen, ModelCard, Name, Privacy, Sampling, Score, Usage, Verdict
+from switchtower.models import (
+    Capability,
+    Complexity,
+    Frozen,
+    ModelCard,
+    Name,
+    OutputFormat,
+    Privacy,
+    Probabilities,
+    Sampling,
+    Score,
+    Usage,
+    Verdict,
+)
 
 Identity = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 Millis = Annotated[int, Field(gt=0, lt=2**53, description="milliseconds since the Unix epoch")]
@@ -91,6 +104,7 @@ class UserRequest(Message):
     privacy: Privacy = Privacy.STANDARD
     complexity: Complexity | None = None
     sampling: Sampling = Sampling()
+    format: OutputFormat | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -103,6 +117,12 @@ class UserRequest(Message):
         if not prompt.strip():
             raise ValueError("the prompt is blank")
         return prompt
+
+    @model_validator(mode="after")
+    def _nothing_cuts_a_format(self) -> Self:
+        if self.format and self.sampling.stop:
+            raise ValueError("a stop string could cut the answer out of its format; leave one of the two out")
+        return self
 
 
 Subject = TypeVar("Subject", bound=Message)
@@ -127,7 +147,18 @@ class RoutingDecision(Message):
     candidates: tuple[Name, ...] = ()
 
 
-class Completion(Message):
+class _Labelled(Frozen):
+    text: str
+    scores: Probabilities | None = Field(default=None, description="of closed labels; the text is the likeliest")
+
+    @model_validator(mode="after")
+    def _text_is_a_label(self) -> Self:
+        if self.scores is not None and self.text not in self.scores:
+            raise ValueError("the answer is none of its labels")
+        return self
+
+
+class Completion(Message, _Labelled):
     """What a model answered."""
 
     kind: Literal["completion"] = "completion"
@@ -138,7 +169,7 @@ class Completion(Message):
     finish_reason: Name
 
 
-class JobResult(Message):
+class JobResult(Message, _Labelled):
     """The reviewed answer of a finished job."""
 
     kind: Literal["job_result"] = "job_result"

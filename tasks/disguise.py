@@ -64,28 +64,32 @@ def wanted(policy: str, card: ModelCard) -> bool:
 
 
 def redacted(request: UserRequest) -> Disguise:
-    """The request in placeholders, history and stop strings included; the same request gives the same ones."""
+    """The request in placeholders, all that the user has said; the same request gives the same ones."""
     from security.redaction.redactor import Redactor  # its patterns take a moment, and most workers never need them
 
-    found = Redactor().redact_all(_texts(request), tag_of(request.job))
-    turns = len(request.history)
-    past, prompt, stop = found.texts[:turns], found.texts[turns], found.texts[turns + 1 :]
+    texts = _texts(request)
+    found = Redactor().redact_all(texts, tag_of(request.job))
+    turns, stops = len(request.history), len(request.history) + 1 + len(request.sampling.stop)
+    past, prompt, stop = found.texts[:turns], found.texts[turns], found.texts[turns + 1 : stops]
+    words = dict(zip(texts[stops:], found.texts[stops:], strict=True))
+    shape = request.format.reworded(words.__getitem__) if request.format else None
     history = tuple(turn.model_copy(update={"text": text}) for turn, text in zip(request.history, past, strict=True))
     sampling = request.sampling.model_copy(update={"stop": stop})
-    seen = request.model_copy(update={"prompt": prompt, "history": history, "sampling": sampling})
+    seen = request.model_copy(update={"prompt": prompt, "history": history, "sampling": sampling, "format": shape})
     return Disguise(seen, found.entries)
 
 
-def restored(work: Work[Any], text: str) -> tuple[str, Finding | None]:
-    """The reviewed text with the job's values in it, or as it is and a finding that says that they are lost."""
+def restored(work: Work[Any], *texts: str) -> tuple[tuple[str, ...], Finding | None]:
+    """The reviewed texts with the job's values in them, or as they are and a finding that says that they are lost."""
     tag = tag_of(work.job)
-    if not mentioned(text, tag):
-        return text, None
+    if not any(mentioned(text, tag) for text in texts):
+        return texts, None
     try:
-        return rehydrate(text, _values(work), tag), None
+        values = _values(work)
+        return tuple(rehydrate(text, values, tag) for text in texts), None
     except (VaultLost, ResponseError) as error:
         logger.warning("the vault of job %s is lost: %s", work.job, _why(error))
-        return text, VAULT_LOST
+        return texts, VAULT_LOST
 
 
 def _keep(work: Work[RoutingDecision], values: dict[str, str]) -> None:
@@ -114,8 +118,9 @@ def _values(work: Work[Any]) -> dict[str, str]:
 
 
 def _texts(request: UserRequest) -> tuple[str, ...]:
-    """All that the user has said: the history, the prompt, and where to stop."""
-    return (*(turn.text for turn in request.history), request.prompt, *request.sampling.stop)
+    """All that the user has said: the history, the prompt, where to stop, and what the answer must look like."""
+    shape = request.format.texts if request.format else ()
+    return (*(turn.text for turn in request.history), request.prompt, *request.sampling.stop, *shape)
 
 
 def _why(error: Exception) -> str:

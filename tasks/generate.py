@@ -8,7 +8,7 @@ from typing import Protocol
 from security.guardrails import Guardrail
 from switchtower.envelope import Role, admit, unpack
 from switchtower.messages import Completion, Message, RoutingDecision, Screened, UserRequest
-from switchtower.models import ModelCard, Sampling, Usage
+from switchtower.models import ModelCard, OutputFormat, Sampling, Usage
 from switchtower.queues import ROUTE
 from tasks.disguise import disguise
 from tasks.line import identity
@@ -28,6 +28,8 @@ class Generation(Protocol):
     def completion_tokens(self) -> int: ...
     @property
     def finish_reason(self) -> str: ...
+    @property
+    def scores(self) -> dict[str, float] | None: ...
 
 
 class Engine(Protocol):
@@ -40,6 +42,7 @@ class Engine(Protocol):
         sampling: Sampling,
         on_token: Callable[[str], None],
         stop: Callable[[], str | None],
+        output: OutputFormat | None = None,
     ) -> Generation: ...
 
 
@@ -51,8 +54,9 @@ def local_generator(engine: Engine, guardrail: Guardrail) -> Body:
         guise = disguise(work, proven(work).subject)
         card = work.message.card
         release = Release(work, guardrail, guise.rehydration())
+        asked = guise.request
         answer = engine.generate(
-            conversation(guise.request, card), card.adapter, guise.request.sampling, release, _stop(work)
+            conversation(asked, card), card.adapter, asked.sampling, release, _stop(work), asked.format
         )
         release.close()
         work.check()
@@ -67,6 +71,7 @@ def local_generator(engine: Engine, guardrail: Guardrail) -> Body:
             adapter=card.adapter,
             usage=usage,
             finish_reason=answer.finish_reason,
+            scores=answer.scores,
             **work.message.heirloom(),
         )
 

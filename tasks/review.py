@@ -16,9 +16,10 @@ def reviewer(guardrail: Guardrail) -> Body:
 
     def review(work: Work[Completion]) -> Message:
         answer = work.message
-        verdict = guardrail.judge(answer.text, Surface.OUTPUT)
-        enforce(work, verdict, answer.text)
-        text, lost = restored(work, answer.text)
+        judged = "\n".join(answer.scores or [answer.text])
+        verdict = guardrail.judge(judged, Surface.OUTPUT)
+        enforce(work, verdict, judged)
+        (text, *labels), lost = restored(work, answer.text, *(answer.scores or ()))
         if lost:
             verdict = verdict.model_copy(update={"findings": (*verdict.findings, lost)})
         return JobResult(
@@ -27,6 +28,7 @@ def reviewer(guardrail: Guardrail) -> Body:
             adapter=answer.adapter,
             usage=answer.usage,
             finish_reason=answer.finish_reason,
+            scores=dict(zip(labels, answer.scores.values(), strict=True)) if answer.scores else None,
             verdict=verdict,
             **answer.heirloom(),
         )

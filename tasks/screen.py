@@ -21,7 +21,9 @@ def screener(guardrail: Guardrail) -> Body:
 
     def screen(work: Work[UserRequest]) -> Message:
         request = work.message
-        text = "\n".join([*(turn.text for turn in request.history), request.prompt])
+        # A format is the user's word too: a label is answered as it stands, a schema can dictate any text.
+        shape = request.format.texts if request.format else ()
+        text = "\n".join([*(turn.text for turn in request.history), request.prompt, *shape])
         verdict = guardrail.judge(text, Surface.INPUT)
         enforce(work, verdict, text)
         return Screened[UserRequest](subject=request, verdict=verdict, **request.heirloom())

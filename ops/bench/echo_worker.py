@@ -13,7 +13,7 @@ from pathlib import Path
 
 from security.assembled import make_guardrail
 from switchtower.messages import now_ms
-from switchtower.models import Capability, ModelCard, Provider, Sampling
+from switchtower.models import Capability, ModelCard, OutputFormat, Provider, Sampling
 from switchtower.queues import GENERATE_LOCAL
 from switchtower.registry import Announcement, announce
 from switchtower.settings import Settings, settings
@@ -35,6 +35,7 @@ class Echo:
     prompt_tokens: int = 1
     completion_tokens: int = 1
     finish_reason: str = "stop"
+    scores: dict[str, float] | None = None
 
 
 class Trace:
@@ -70,6 +71,7 @@ class EchoEngine:
         sampling: Sampling,
         on_token: Callable[[str], None],
         stop: Callable[[], str | None],
+        output: OutputFormat | None = None,
     ) -> Echo:
         name = self._trace.begin()
         for _ in range(self._tokens):

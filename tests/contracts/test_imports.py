@@ -83,6 +83,8 @@ def test_the_promised_names():
         "Event",
         "Feedback",
         "JobResult",
+        "JsonSchema",
+        "Labels",
         "Privacy",
         "Record",
         "Sampling",

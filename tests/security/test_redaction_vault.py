@@ -86,9 +86,9 @@ def test_the_policy_says_which_models_are_asked_in_placeholders(quick_broker, re
 
 def test_history_and_stop_strings_are_no_way_around(quick_broker):
     class Curious(Player):
-        def generate(self, messages, adapter, sampling, on_token, stop):
+        def generate(self, messages, adapter, sampling, on_token, stop, output=None):
             self.stops = sampling.stop
-            return super().generate(messages, adapter, sampling, on_token, stop)
+            return super().generate(messages, adapter, sampling, on_token, stop, output)
 
     history = (Turn(role="user", text="I am ada@example.org."), Turn(role="assistant", text="Hello ada@example.org!"))
     request = UserRequest(prompt="Who am I?", history=history, sampling=Sampling(stop=("ada@example.org",)))

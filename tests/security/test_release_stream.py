@@ -54,7 +54,7 @@ def test_a_refusal_in_the_stream_raises_an_alert_that_quotes_nothing(scene):
 class Interrupted(Player):
     """A model that something happens to while it says its last word."""
 
-    def generate(self, messages, adapter, sampling, on_token, stop):
+    def generate(self, messages, adapter, sampling, on_token, stop, output=None):
         on_token("One two thr")
         self.meanwhile()
         return super().generate(messages, adapter, sampling, lambda _: None, lambda: None)

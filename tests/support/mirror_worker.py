@@ -15,7 +15,7 @@ from pathlib import Path
 
 from security.assembled import make_guardrail
 from switchtower.messages import now_ms
-from switchtower.models import Capability, ModelCard, Provider, Sampling
+from switchtower.models import Capability, ModelCard, OutputFormat, Provider, Sampling
 from switchtower.queues import GENERATE_LOCAL
 from switchtower.registry import Announcement, announce
 from switchtower.settings import Settings, settings
@@ -39,6 +39,7 @@ class Reflection:
     prompt_tokens: int = 1
     completion_tokens: int = 1
     finish_reason: str = "stop"
+    scores: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Mirror:
         sampling: Sampling,
         on_token: Callable[[str], None],
         stop: Callable[[], str | None],
+        output: OutputFormat | None = None,
     ) -> Reflection:
         """Say it in pieces, and return it whole."""
         with self.seen.open("a") as file:

@@ -20,12 +20,23 @@ from switchtower.messages import (
     UserRequest,
     now_ms,
 )
-from switchtower.models import Action, Capability, ModelCard, Provider, RiskLevel, Surface, Verdict
-from switchtower.queues import GENERATE_LOCAL, REVIEW, ROUTE
+from switchtower.models import (
+    Action,
+    Capability,
+    Labels,
+    ModelCard,
+    OutputFormat,
+    Provider,
+    RiskLevel,
+    Surface,
+    Verdict,
+)
+from switchtower.queues import GENERATE_LOCAL, REVIEW, ROUTE, SCREEN
 from switchtower.settings import Security, Settings
 from tasks.generate import local_generator
 from tasks.line import LINE, identity
 from tasks.review import reviewer
+from tasks.screen import screener
 from tasks.work import Work
 from tests.support.mirror_worker import Reflection
 
@@ -74,10 +85,17 @@ class Player:
     says: str = "{}"
     pieces: int = 4
     seen: list[list[dict[str, str]]] = field(default_factory=list)
+    output: OutputFormat | None = None
 
-    def generate(self, messages: Any, adapter: Any, sampling: Any, on_token: Any, stop: Any) -> Reflection:
-        """Say it in pieces."""
+    def generate(
+        self, messages: Any, adapter: Any, sampling: Any, on_token: Any, stop: Any, output: Any = None
+    ) -> Reflection:
+        """Say it in pieces; of labels, say the last one."""
         self.seen.append(messages)
+        self.output = output
+        if isinstance(output, Labels):
+            share = 1 / len(output.labels)
+            return Reflection(output.labels[-1], scores=dict.fromkeys(output.labels, share))
         text = self.says.replace("{}", messages[-1]["content"])
         for start in range(0, len(text), self.pieces):
             stop()
@@ -96,6 +114,10 @@ class Scene:
         self.guardrail = Stage(redis, KEYS[Role.GUARDRAIL], settings)
         capabilities = frozenset({Capability.GENERAL})
         self.card = ModelCard(name="player", provider=Provider(provider), capabilities=capabilities)
+
+    def screen(self) -> Screened[UserRequest]:
+        """The request, once it has passed."""
+        return screener(GUARDRAIL)(self._work(SCREEN, self.request, self.guardrail))  # type: ignore[return-value]
 
     def generate(self, engine: Any) -> Completion:
         """The answer, as the model wrote it."""

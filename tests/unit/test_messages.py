@@ -12,7 +12,9 @@ from pydantic import ValidationError
 from switchtower.envelope import KeyRing, Role, Signer, admit, parse, unpack
 from switchtower.messages import (
     KINDS,
+    Completion,
     Envelope,
+    JobResult,
     Message,
     Screened,
     TrainingReport,
@@ -149,6 +151,8 @@ def of(kind):
     chosen = {name: FIELDS[name] for name in kind.model_fields if name in FIELDS}
     if kind is Screened:
         chosen["subject"] = requests
+    if kind in {Completion, JobResult}:
+        chosen["scores"] = st.none()
     if kind is TrainingReport:
         chosen["scores"] = st.lists(scores, min_size=1, max_size=2).map(tuple)
     return st.builds(concrete(kind), **chosen)

@@ -81,6 +81,7 @@ class Deployments:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._known: dict[str, Deployment] = {}
+        self._said = ""
 
     def read(self) -> dict[str, Deployment]:
         """Every family that the file names; raises `DeploymentsUnreadable`."""
@@ -133,13 +134,21 @@ class Deployments:
 
         An unreadable file changes nothing: what was known of it before goes on.
         """
-        try:
-            self._known = self.read()
-        except DeploymentsUnreadable as error:
-            _log.warning("%s", error)
+        self._look()
         found = list(cards)
         names = [card.name for card in found]
         return [self._offered(card, names) for card in found]
+
+    def _look(self) -> None:
+        """Read the file; what is amiss is logged once and not each time."""
+        said = ""
+        try:
+            self._known = self.read()
+        except DeploymentsUnreadable as error:
+            said = str(error)
+        if said and said != self._said:
+            _log.warning("%s", said)
+        self._said = said
 
     def _offered(self, card: ModelCard, names: list[str]) -> ModelCard:
         family, version = family_of(card.name)

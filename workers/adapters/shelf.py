@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from switchtower.errors import AdapterCorrupt, AdapterError, AdapterForeign, AdapterNotFound, AdapterUnsupported
 from switchtower.models import Capability, Frozen, ModelCard, Name, Provider, Score
+from workers.adapters.deployments import Deployments
 from workers.adapters.folder import Folder
 from workers.adapters.tensors import Linears, check, parse
 from workers.models import base as base_model
@@ -139,20 +140,21 @@ class AdapterShelf:
         self._base = base
         self._base_sha256 = base_sha256
         self._max_bytes = max_bytes
+        self._deployments = Deployments(directory)
 
     def names(self) -> list[str]:
         """The names of the folders that hold a card."""
         return sorted(card.parent.name for card in self.directory.glob(f"*/{CARD}"))
 
     def cards(self) -> list[ModelCard]:
-        """What the router may choose from; an adapter whose card is bad is left out and logged."""
+        """What the router may choose from, as it is deployed now; an adapter with a bad card is left out and logged."""
         found = []
         for name in self.names():
             try:
                 found.append(_model_card(self.card(name)))
             except AdapterError as error:
                 _log.warning("adapter left out: %s", error)
-        return found
+        return self._deployments.offered(found)
 
     def card(self, name: str) -> Card:
         """The adapter's card."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated
 
 import typer
+from celery.app.defaults import DEFAULT_PROCESS_LOG_FMT
 
 from switchtower.errors import ConfigurationError
 
@@ -16,9 +18,10 @@ def run_worker(
     level: Annotated[str, typer.Option(help="How much to log.")] = "INFO",
 ) -> None:
     """Run one worker until it is told to stop."""
-    from workers.quiet import calm
+    from workers.quiet import calm_threads
 
-    calm()
+    calm_threads()
+    logging.basicConfig(level=level.upper(), format=DEFAULT_PROCESS_LOG_FMT)  # until Celery sets up its own
     from switchtower.connection import refuse_early
     from switchtower.settings import settings
     from tasks.kinds import KINDS, build

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 
-def calm() -> None:
+def calm_threads() -> None:
     """Let idle OpenMP threads sleep; call it before torch is imported.
 
     Spinning ones slow each other down tenfold on a busy machine.
@@ -22,7 +22,7 @@ def calm() -> None:
 
 def offline() -> None:
     """Forbid the Hugging Face libraries the network; call it before they are imported."""
-    calm()
+    calm_threads()
     os.environ.update(_OFFLINE)
     no_kernels()
 

@@ -26,7 +26,7 @@ def settle(model: Any, wanted: int | None) -> int:
     threads = wanted or calibrated(model, limit())
     torch.set_num_threads(threads)
     how = "as set" if wanted else "as measured"
-    _log.info("the model runs on %d threads, %s; OMP_WAIT_POLICY=%s", threads, how, os.environ.get("OMP_WAIT_POLICY"))
+    _log.info("threads of the model: %d, %s; OMP_WAIT_POLICY=%s", threads, how, os.environ.get("OMP_WAIT_POLICY"))
     return threads
 
 

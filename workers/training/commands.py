@@ -157,9 +157,9 @@ def _deploy(directory: Path, name: str, share: float | None, heldout: Path | Non
 
 def _rollback(directory: Path, family: str, reason: str) -> None:
     from workers.adapters.deployments import Deployments, family_of
-    from workers.adapters.shelf import AdapterShelf
+    from workers.training.gate import shelf_in
 
-    serving = Deployments(directory).rollback(family_of(family)[0], AdapterShelf(directory).names(), reason)
+    serving = Deployments(directory).rollback(family_of(family)[0], shelf_in(directory).names(), reason)
     typer.echo(", ".join(f"{version}: {part:.1%}" for version, part in serving.shares().items()))
 
 

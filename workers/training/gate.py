@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from workers.adapters.shelf import AdapterShelf, check_name
+from workers.models.base import NAME
+from workers.models.source import resolve
 from workers.training.errors import NotBetterThanLive
 from workers.training.orders import Bases, Order, Outcome
 from workers.training.process import Training
@@ -20,6 +22,16 @@ def order(action: Literal["train", "evaluate", "measure"], job: Job) -> Order:
     return Order(action=action, job=job, bases=Bases(cache=local.cache_directory, source=local.base_model_path))
 
 
+def shelf_in(directory: Path) -> AdapterShelf:
+    """The shelf for the base model that the settings name."""
+    from switchtower.settings import settings
+
+    local = settings().local
+    if local.base_model_path in (None, NAME):
+        return AdapterShelf(directory)
+    return AdapterShelf(directory, resolve(local.cache_directory, local.base_model_path).name)
+
+
 def described(
     directory: Path, name: str, train: Path | None = None, heldout: Path | None = None, **changes: object
 ) -> Job:
@@ -31,14 +43,14 @@ def described(
 def published(directory: Path, name: str, heldout: Path | None = None) -> Job:
     """What an adapter was trained for stands on its card, whether or not there is a recipe."""
     check_name(name)
-    card = AdapterShelf(directory).card(name)
+    card = shelf_in(directory).card(name)
     changes = {"system_prompt": card.system_prompt, "metric": card.scores[0].metric if card.scores else None}
     return described(directory, name, heldout, heldout, **changes)
 
 
 def usable(directory: Path, name: str) -> list[str]:
     """The names on the shelf, this one among them with a sound card."""
-    shelf = AdapterShelf(directory)
+    shelf = shelf_in(directory)
     shelf.card(name)
     return shelf.names()
 

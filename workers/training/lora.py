@@ -17,6 +17,7 @@ from workers.training.checkpoints import EVERY, Checkpoints, Point
 from workers.training.examples import Example, batches, example, padding, shared_prefix
 from workers.training.optimizer import Optimizer
 from workers.training.recipes import Job, Recipe
+from workers.training.rounding import rounded
 
 UNSCORED = -100
 """PyTorch's mark for a token that the loss leaves out."""
@@ -75,15 +76,9 @@ class _Weights:
     """The base model's linears in two forms: as they are, and as four bits round them."""
 
     def __init__(self, base: BaseModel) -> None:
-        from bitsandbytes.functional import dequantize_4bit, quantize_4bit
-
         self._linears = [base.model.get_submodule(name).base_layer for name in base.linears()]
         dense = [linear.weight.data for linear in self._linears]
-        rounded = [
-            dequantize_4bit(*quantize_4bit(weight, quant_type="nf4", compress_statistics=True)).to(weight.dtype)
-            for weight in dense
-        ]
-        self._forms = dense, rounded
+        self._forms = dense, [rounded(weight) for weight in dense]
 
     def use(self, form: int) -> None:
         for linear, weight in zip(self._linears, self._forms[form], strict=True):

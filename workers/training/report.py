@@ -16,6 +16,7 @@ from switchtower.messages import TrainingReport
 from switchtower.models import Score
 from workers.adapters.deployments import Deployments, family_of, serving
 from workers.adapters.shelf import WEIGHTS, AdapterShelf, Card
+from workers.training.gate import shelf_in
 from workers.training.orders import Order, Outcome
 from workers.training.process import Training
 
@@ -73,7 +74,7 @@ def score_table(scores: tuple[Score, ...], controls: Mapping[str, float]) -> Tab
 
 def shelf_table(directory: Path) -> Table:
     """Every adapter on the shelf, or why it cannot be used."""
-    shelf, table = AdapterShelf(directory), Table("adapter", "serves", "capabilities", "rank", "MB", "base -> adapter")
+    shelf, table = shelf_in(directory), Table("adapter", "serves", "capabilities", "rank", "MB", "base -> adapter")
     shares = _shares(directory, shelf.names())
     for name in shelf.names():
         try:
@@ -99,7 +100,7 @@ def write_scores(directory: Path) -> None:
     readme = directory / "README.md"
     text = readme.read_text() if readme.exists() else f"{BEGIN}\n{END}\n"
     before, _, rest = text.partition(BEGIN)
-    readme.write_text(f"{before}{BEGIN}\n{_markdown(AdapterShelf(directory))}{END}{rest.partition(END)[2]}")
+    readme.write_text(f"{before}{BEGIN}\n{_markdown(shelf_in(directory))}{END}{rest.partition(END)[2]}")
 
 
 def _markdown(shelf: AdapterShelf) -> str:

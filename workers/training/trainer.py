@@ -24,6 +24,7 @@ from workers.training.errors import AlreadyTraining, NotBetter
 from workers.training.metrics import constant_score, mean_score
 from workers.training.orders import Bases, Outcome
 from workers.training.recipes import Job
+from workers.training.rounding import round_linears
 
 
 class Tell(Protocol):
@@ -103,11 +104,9 @@ def _dense(bases: Bases) -> BaseModel:
 
 
 def _forms(bases: Bases) -> Iterator[tuple[Literal["bf16", "nf4"], BaseModel]]:
-    """The base model in each form that this machine serves, bf16 always."""
+    """The base model in each form in which it is served somewhere."""
     yield "bf16", _dense(bases)
-    serving = base_model.load(bases.cache, source=bases.source)
-    if serving.quantised:
-        yield "nf4", serving
+    yield "nf4", round_linears(_dense(bases))
 
 
 def _measured(base: BaseModel, job: Job, tell: Tell, name: str) -> float:

@@ -26,3 +26,23 @@ class Bank(Protocol):
 
     def clear(self, slot: int) -> None:
         """Empty the slot, which no row uses, also after a load that failed half way; called from the same thread."""
+
+
+class TidyBank:
+    """Empties a slot before it is filled again; for the one thread that changes slots."""
+
+    def __init__(self, bank: Bank) -> None:
+        self._bank = bank
+        self._used: set[int] = set()
+
+    def fill(self, slot: int, weights: HostWeights) -> None:
+        """Put the adapter into the slot in the place of whatever is there."""
+        self.empty(slot)
+        self._used.add(slot)
+        self._bank.load(slot, weights)
+
+    def empty(self, slot: int) -> None:
+        """Empty the slot, if anything was put into it."""
+        if slot in self._used:
+            self._bank.clear(slot)
+            self._used.remove(slot)

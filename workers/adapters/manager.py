@@ -20,14 +20,14 @@ from functools import partial
 from switchtower.errors import (
     AdapterBusy,
     AdapterError,
-    AdapterNotFound,
     AdapterSlotsPinned,
     AdapterUnloaded,
     SwitchtowerError,
     WorkerStopping,
 )
-from workers.adapters.bank import Bank
+from workers.adapters.bank import Bank, TidyBank
 from workers.adapters.cache import HostCache
+from workers.adapters.inquiries import Inquiries
 from workers.adapters.leases import AdapterFact, Lease, Ticket, same
 from workers.adapters.library import Known, Library, trouble
 from workers.adapters.loaders import Crew, Threads
@@ -64,20 +64,18 @@ class AdapterManager:
         crew: Crew | None = None,
     ) -> None:
         self._library = Library(shelf, linears, bank.max_rank)
-        self._bank = bank
+        self._bank = TidyBank(bank)
         self._clock = clock
         self._wake = wake
         self._slots = Slots(bank.slots, age_s, residency_s)
         self._host = HostCache(host_mb * 1024 * 1024)
-        self._known: dict[str, Known] = {}
-        self._asking: dict[str, list[Ticket]] = {}  # by name, while a reader is on its way; those it does not serve yet
         self._unloaded: set[str] = set()
-        self._dirty: set[int] = set()  # slots with something in them; the placing thread's own
         self._numbers = itertools.count()
         self._closed = False
         self._changed = threading.Condition()
         self._preloading = threading.Lock()
         self._crew = crew or Threads(loaders, self.tick, clock)
+        self._inquiries = Inquiries(self._library, self._changed, self._crew.read, self._is_at_hand, self._answer)
         for name in pinned:
             self.pin(name)
 
@@ -90,16 +88,14 @@ class AdapterManager:
         with self._changed:
             self._expect_open(name)
             ticket = Ticket(self, name, next(self._numbers), self._clock())
-            known = self._known.get(name)
-            if name in self._asking or known is None or known.stamp != stamp:
-                self._ask(ticket)
-            elif known.version is None:
+            known = self._inquiries.known(name, stamp)
+            if known and known.error:
                 ticket.error = known.error
-            elif known.version in self._slots.residents or known.version in self._host:
+            elif known and known.version and self._is_at_hand(known.version):
                 self._resolve(name, [ticket], known.version)
                 self._settle()
             else:
-                self._ask(ticket)
+                self._inquiries.ask(ticket)
             return ticket
 
     def admit(self, ticket: Ticket) -> Lease | None:
@@ -164,7 +160,7 @@ class AdapterManager:
             self._unloaded.add(name)
             self._slots.pinned.discard(name)
             self._slots.current.pop(name, None)
-            self._known.pop(name, None)
+            self._inquiries.forget(name)
             self._host.forget(name)
             self._fail_all(_unloaded(name), name)
             self._settle()
@@ -211,47 +207,20 @@ class AdapterManager:
             return WorkerStopping()
         return _unloaded(name) if name in self._unloaded else None
 
-    def _ask(self, ticket: Ticket) -> None:
-        """Have a reader find out what the ticket's adapter is, once for all who ask meanwhile."""
-        if ticket.name in self._asking:
-            self._asking[ticket.name].append(ticket)
-        else:
-            self._asking[ticket.name] = [ticket]
-            self._crew.read(partial(self._fetch, ticket.name))
-
-    def _fetch(self, name: str) -> None:
-        """A job: serve those who ask for this adapter, until nobody does."""
-        while tickets := self._askers(name):
-            known, weights = self._library.look(name, self._is_at_hand)
-            with self._changed:
-                self._note(name, known)
-                if known.version is None:
-                    self._fail(tickets, known.error or AdapterError())
-                else:
-                    self._keep(name, weights)
-                    self._resolve(name, tickets, known.version)
-                self._settle()
-            self._wake()
-
-    def _askers(self, name: str) -> list[Ticket]:
-        """A job's part: those to be served next; nobody, and the reader is off its way."""
+    def _answer(self, name: str, tickets: list[Ticket], known: Known, weights: HostWeights | None) -> None:
+        """A job's part: what those who asked for this adapter get."""
         with self._changed:
-            tickets = [ticket for ticket in self._asking[name] if not ticket.dropped]
-            if tickets and not self._closed:
-                self._asking[name] = []
+            if known.version is None:
+                self._fail(tickets, known.error or AdapterError())
             else:
-                del self._asking[name]
-            return tickets
+                self._keep(name, weights)
+                self._resolve(name, tickets, known.version)
+            self._settle()
+        self._wake()
 
     def _is_at_hand(self, version: str) -> bool:
         with self._changed:
             return version in self._slots.residents or version in self._host
-
-    def _note(self, name: str, known: Known) -> None:
-        if isinstance(known.error, AdapterNotFound):
-            self._known.pop(name, None)  # else whoever makes up names fills our memory
-        else:
-            self._known[name] = known
 
     def _keep(self, name: str, weights: HostWeights | None) -> None:
         if weights is not None and name not in self._unloaded:
@@ -292,7 +261,7 @@ class AdapterManager:
         try:
             weights = self._at_hand(resident) or self._library.read(resident.name)
             if weights.version == resident.version:
-                self._fill(slot, weights)
+                self._bank.fill(slot, weights)
         except Exception as error:  # noqa: BLE001 - whatever it was, it is this adapter's trouble alone
             self._misplaced(resident, slot, error)
         else:
@@ -305,18 +274,6 @@ class AdapterManager:
     def _at_hand(self, resident: Resident) -> HostWeights | None:
         with self._changed:
             return self._host.get(resident.version)
-
-    def _fill(self, slot: int, weights: HostWeights) -> None:
-        """A job's part."""
-        self._empty(slot)
-        self._dirty.add(slot)
-        self._bank.load(slot, weights)
-
-    def _empty(self, slot: int) -> None:
-        """A job's part."""
-        if slot in self._dirty:
-            self._bank.clear(slot)
-            self._dirty.remove(slot)
 
     def _placed(self, resident: Resident) -> None:
         """A job's part: the resident is in its slot."""
@@ -344,7 +301,7 @@ class AdapterManager:
     def _vacate(self, slot: int) -> None:
         """A job: empty the slot."""
         try:
-            self._empty(slot)
+            self._bank.empty(slot)
         except Exception as error:  # noqa: BLE001 - it is emptied again before it is filled
             _log.warning("adapter slot %d could not be emptied: %s", slot, type(error).__name__)
         with self._changed:
@@ -389,9 +346,8 @@ class AdapterManager:
 
     def _fail_all(self, error: SwitchtowerError, name: str | None = None) -> None:
         """All tickets that are not admitted end in this error, or those of one adapter."""
-        for asked, tickets in self._asking.items():
-            if name in (None, asked):
-                self._fail(tickets, error)
+        for tickets in self._inquiries.queues(name):
+            self._fail(tickets, error)
         for one in self._slots.residents.values():
             if name in (None, one.name):
                 self._fail(one.waiting, error)

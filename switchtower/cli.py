@@ -17,7 +17,7 @@ from rich.table import Table
 
 from switchtower import __version__
 from switchtower.errors import ConfigurationError, SwitchtowerError
-from switchtower.messages import UserRequest
+from switchtower.messages import JobResult, UserRequest
 from switchtower.models import Capability, Privacy, Sampling
 
 GROUP = "switchtower.commands"
@@ -54,23 +54,29 @@ def ask(
     model: ModelOption = None,
     privacy: PrivacyOption = Privacy.STANDARD,
     max_tokens: TokensOption = 256,
+    label: Annotated[
+        list[str] | None, typer.Option(help="One of the answers to choose from; name at least two.")
+    ] = None,
+    schema: Annotated[Path | None, typer.Option(help="A file with the JSON schema that the answer must keep.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, with the labels' scores.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds to wait.")] = 300,
 ) -> None:
     """Ask one question and print the answer as it is written."""
     from switchtower.client import Client
 
     text = sys.stdin.read() if prompt in (None, "-") else prompt
-    request = _request({"prompt": text, "capability": capability, "model": model, "privacy": privacy}, max_tokens)
+    fields = {"prompt": text, "capability": capability, "model": model, "privacy": privacy}
+    request = _request(fields | {"format": _format(label, schema)}, max_tokens)
     with Client() as client:
         job = client.submit(request)
         try:
             for piece in client.stream(job, timeout):
-                print(piece, end="", flush=True)
+                print("" if as_json else piece, end="", flush=True)
         except KeyboardInterrupt:
             client.cancel(job)
             errors.print(f"\n[yellow]cancelled[/] {job}")
             raise typer.Exit(130) from None
-        print()
+        print(json.dumps(_told(client.result(job, timeout))) if as_json else "")
         errors.print(f"[dim]{job}  {client.status(job).route.get('reason', '')}[/]")
 
 
@@ -100,11 +106,7 @@ def _bar() -> Progress:
 
 
 def _read(file: Path) -> Iterator[UserRequest]:
-    try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(f"{file}: {error}") from None
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(_text_of(file).splitlines(), 1):
         if not line.strip():
             continue
         try:
@@ -114,6 +116,13 @@ def _read(file: Path) -> Iterator[UserRequest]:
             raise typer.BadParameter(f"{file}:{number}: {error}") from None
 
 
+def _text_of(file: Path) -> str:
+    try:
+        return sys.stdin.read() if str(file) == "-" else file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{file}: {error}") from None
+
+
 def _request(fields: dict[str, Any], max_tokens: int) -> UserRequest:
     try:
         return UserRequest(**fields, sampling=Sampling(max_tokens=max_tokens))
@@ -121,10 +130,24 @@ def _request(fields: dict[str, Any], max_tokens: int) -> UserRequest:
         raise typer.BadParameter(str(error)) from None
 
 
+def _format(labels: list[str] | None, schema: Path | None) -> dict[str, Any] | None:
+    if labels and schema:
+        raise typer.BadParameter("an answer has labels or a schema, not both")
+    if labels:
+        return {"kind": "labels", "labels": labels}
+    return {"kind": "json_schema", "json_schema": _text_of(schema)} if schema else None
+
+
+def _told(result: JobResult) -> dict[str, Any]:
+    """A result as a line of JSON; scores only where there are some."""
+    scores = {} if result.scores is None else {"scores": result.scores}
+    said = {"text": result.text, "model": result.model, "adapter": result.adapter}
+    return {"job": result.job, "state": "done", **said, **scores}
+
+
 def _answer(client: Any, job: str) -> dict[str, Any]:
     try:
-        result = client.result(job)
-        return {"job": job, "state": "done", "text": result.text, "model": result.model, "adapter": result.adapter}
+        return _told(client.result(job))
     except SwitchtowerError as error:
         return {"job": job, "state": client.status(job).state, "error": type(error).__name__, "message": str(error)}
 

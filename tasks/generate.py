@@ -58,6 +58,8 @@ def local_generator(engine: Engine, guardrail: Guardrail) -> Body:
         answer = engine.generate(
             conversation(asked, card), card.adapter, asked.sampling, release, _stop(work), asked.format
         )
+        if answer.scores is not None:
+            release(answer.text)  # a label is chosen, not written: no piece of it has come yet
         release.close()
         work.check()
         usage = Usage(

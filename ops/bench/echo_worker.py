@@ -13,7 +13,7 @@ from pathlib import Path
 
 from security.assembled import make_guardrail
 from switchtower.messages import now_ms
-from switchtower.models import Capability, ModelCard, OutputFormat, Provider, Sampling
+from switchtower.models import Capability, Labels, ModelCard, OutputFormat, Provider, Sampling
 from switchtower.queues import GENERATE_LOCAL
 from switchtower.registry import Announcement, announce
 from switchtower.settings import Settings, settings
@@ -57,7 +57,7 @@ class Trace:
 
 
 class EchoEngine:
-    """Says the prompt back in `tokens` pieces, one per `pause_s`."""
+    """Says the prompt back in `tokens` pieces, one per `pause_s`; of labels, it chooses the last."""
 
     def __init__(self, tokens: int, pause_s: float, trace: Path | None = None) -> None:
         self._tokens = tokens
@@ -73,6 +73,8 @@ class EchoEngine:
         stop: Callable[[], str | None],
         output: OutputFormat | None = None,
     ) -> Echo:
+        if isinstance(output, Labels):
+            return Echo(output.labels[-1], scores=dict.fromkeys(output.labels, 1 / len(output.labels)))
         name = self._trace.begin()
         for _ in range(self._tokens):
             stop()

@@ -14,7 +14,7 @@ import pytest
 from celery import Celery
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from switchtower import Record, State
+from switchtower import JsonSchema, Record, State
 from switchtower.envelope import KeyRing, Role, Signer, admit, parse, unpack, verify
 from switchtower.errors import GuardrailRefused
 from switchtower.jobs import REFUSALS
@@ -145,6 +145,25 @@ def test_a_job_through_plain_celery(line: Harness, bare: Celery, key: dict[str, 
     assert _payload_of(line, fields["result"])["text"] == "Grüße ✓"
     assert json.loads(fields["route"])["model"] == "echo"
     assert Record.read(job, fields).state is State.DONE
+
+
+def test_labels_come_back_with_their_probabilities(line: Harness, bare: Celery, key: dict[str, Any]) -> None:
+    job = str(uuid.uuid4())
+    form = {"kind": "labels", "labels": ["bug", "bug report"]}
+    CODE["submit"](bare, CODE["seal"](key["seed"], key["kid"], job, CODE["request"](job, "?", format=form)))
+    told = _payload_of(line, _ended(line, job)["result"])
+
+    assert told["text"] == "bug report"
+    assert told["scores"] == {"bug": 0.5, "bug report": 0.5}
+
+
+@pytest.mark.parametrize("schema", [{"type": "integer"}, '{"type": "integer"}'])
+def test_a_schema_travels_as_an_object_or_as_its_text(schema: Any) -> None:
+    job = str(uuid.uuid4())
+    form = {"kind": "json_schema", "json_schema": schema}
+    request = UserRequest.model_validate_json(CODE["request"](job, "?", format=form))
+
+    assert request.format == JsonSchema.of({"type": "integer"})
 
 
 def test_a_job_without_celery(line: Harness, key: dict[str, Any]) -> None:

@@ -27,6 +27,24 @@ def test_ask_prints_the_answer_as_it_is_written(switchtower):
     assert "local_first" in run.err
 
 
+def test_ask_lets_choose_among_labels(switchtower):
+    run = switchtower("ask", "What is it?", "--label", "bug", "--label", "wish")
+    assert (run.code, run.out) == (0, "wish\n")
+
+
+def test_ask_prints_the_scores_of_labels_as_json(switchtower):
+    run = switchtower("ask", "What is it?", "--label", "bug", "--label", "wish", "--json")
+    told = json.loads(run.out)
+    assert (told["text"], told["scores"]) == ("wish", {"bug": 0.5, "wish": 0.5})
+
+
+def test_ask_takes_a_schema_from_a_file(switchtower, line, tmp_path):
+    file = tmp_path / "schema.json"
+    file.write_text('{"type": "integer"}')
+    run = switchtower("ask", "How many?", "--schema", str(file), "--json")
+    assert (run.code, json.loads(run.out)["text"]) == (0, "How many?")
+
+
 def test_ask_reads_standard_input(switchtower, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("From a pipe?\n"))
     assert switchtower("ask", "-").code == 0

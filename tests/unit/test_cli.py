@@ -67,6 +67,24 @@ def test_a_file_that_is_not_there_is_named(switchtower, tmp_path):
     assert "nowhere.jsonl" in run.err
 
 
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--label", "bug"), "at least 2"),
+        (("--label", "bug", "--label", "bug"), "twice"),
+        (("--schema", "nowhere.json"), "nowhere.json"),
+        (("--label", "a", "--label", "b", "--schema", "schema.json"), "not both"),
+        (("--schema", "schema.json"), "not JSON"),
+    ],
+)
+def test_a_format_that_cannot_be_is_a_usage_error(switchtower, tmp_path, monkeypatch, words, why):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "schema.json").write_text("{")
+    run = switchtower("ask", "hello", *words)
+    assert run.code == 2
+    assert why in run.err
+
+
 def test_a_blank_question_is_a_usage_error(switchtower):
     run = switchtower("ask", "  ")
     assert run.code == 2

@@ -1,7 +1,5 @@
 """The engine with the real base model and three small adapters of random numbers."""
 
-import hashlib
-import json
 import threading
 
 import pytest
@@ -11,64 +9,36 @@ pytest.importorskip("torch", reason="the local engine needs the extra [local]")
 from switchtower.errors import AdapterError, ContextOverflow
 from switchtower.models import Sampling
 from switchtower.settings import settings
-from workers.adapters.shelf import CARD, CONFIG, WEIGHTS, AdapterShelf
+from tests.support.engines import QUESTION, SMALL, ask, ask_together, load_base, shelf_of, write_random
 from workers.engine.engine import Engine
 from workers.models import base as base_model
-from workers.quiet import quiet
 
-QUESTION = [{"role": "user", "content": "Tell me about the sea in three sentences."}]
 LENGTH = 10
-SHORT = Sampling(max_tokens=LENGTH)
 
 
 def cache():
     return settings().local.cache_directory
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def base():
-    with quiet():
-        import torch
-    torch.set_num_threads(1)
-    return base_model.load(cache())
+    return load_base()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shelf(base, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("adapters")
-    for seed, name in enumerate(("red-v1", "green-v1", "blue-v1")):
-        write_random(directory / name, base.linears(), seed)
-    return AdapterShelf(directory)
+    return shelf_of(tmp_path_factory.mktemp("adapters"), base.linears(), red={}, green={}, blue={})
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def engine(base, shelf):
-    return Engine(base, shelf)
+    made = Engine(base, shelf, SMALL)
+    yield made
+    made.close()
 
 
-def write_random(folder, linears, seed, rank=2):
-    import torch
-    from safetensors.torch import save
-
-    draw = torch.Generator().manual_seed(seed)
-    tensors = {}
-    for name, (out, into) in linears.items():
-        if name.endswith("q_proj"):
-            for side, shape in (("A", (rank, into)), ("B", (out, rank))):
-                noise = torch.randn(shape, generator=draw, dtype=torch.float32) / 4
-                tensors[f"base_model.model.{name}.lora_{side}.weight"] = noise.to(torch.bfloat16)
-    weights = save(tensors)
-    folder.mkdir(exist_ok=True)
-    about = {"name": folder.name, "version": 1, "base": base_model.NAME, "rank": rank, "seed": seed}
-    about |= {"capabilities": ["general"], "system_prompt": "", "sha256": hashlib.sha256(weights).hexdigest()}
-    shape = {"peft_type": "LORA", "base_model_name_or_path": base_model.NAME, "r": rank, "lora_alpha": 4}
-    (folder / CARD).write_text(json.dumps(about))
-    (folder / CONFIG).write_text(json.dumps(shape | {"target_modules": ["q_proj"]}))
-    (folder / WEIGHTS).write_bytes(weights)
-
-
-def ask(engine, adapter=None, sampling=SHORT, on_token=lambda _: None, stop=lambda: None, messages=QUESTION):
-    return engine.generate(messages, adapter, sampling, on_token, stop)
+def _events(count):
+    return [threading.Event() for _ in range(count)]
 
 
 def after(calls, reason):
@@ -91,15 +61,19 @@ def test_a_greedy_answer_stays_itself_across_adapters(engine):
         assert ask(engine) == plain
 
 
-def test_neither_the_order_of_loading_nor_reloading_matters(shelf, engine):
-    small = Engine(base_model.load(cache()), shelf, keep_adapters=1)
+def test_neither_the_order_of_loading_nor_reloading_matters(base, shelf, engine):
+    expected = {name: ask(engine, name) for name in ("green-v1", "red-v1", None)}
+    small = Engine(load_base(), shelf, SMALL.model_copy(update={"max_concurrent_adapters": 1}))
     for name in ("green-v1", "red-v1", "green-v1", None):
-        assert ask(small, name) == ask(engine, name)
+        assert ask(small, name) == expected[name]
+    small.close()
 
 
-def test_a_smaller_context_may_be_set(base, shelf):
+def test_a_smaller_context_may_be_set(shelf):
+    small = Engine(load_base(), shelf, SMALL.model_copy(update={"context_size": 8}))
     with pytest.raises(ContextOverflow, match="takes 7"):
-        ask(Engine(base, shelf, context_tokens=8))
+        ask(small)
+    small.close()
 
 
 def test_an_adapter_that_was_replaced_is_loaded_anew(base, shelf, engine):
@@ -128,21 +102,58 @@ def test_a_reason_that_stands_already_costs_no_token(engine):
     assert ask(engine, stop=lambda: "cancelled").completion_tokens == 0
 
 
-def test_a_request_is_stopped_while_it_waits_for_its_turn(engine):
-    inside, free, answers = threading.Event(), threading.Event(), []
+def test_a_request_is_stopped_while_it_waits_for_its_turn(shelf):
+    engine, inside, free = Engine(load_base(), shelf, SMALL.model_copy(update={"max_batch": 1})), *_events(2)
+    long = {
+        "sampling": Sampling(max_tokens=500),
+        "on_token": lambda _: inside.set(),
+        "stop": lambda: "enough" if free.is_set() else None,
+    }
+    answers = []
+    busy = threading.Thread(target=lambda: answers.append(ask(engine, **long)))
+    busy.start()
+    assert inside.wait(60)
+    waiting = ask(engine, stop=after(3, "cancelled"))
+    free.set()
+    busy.join(60)
+    engine.close()
+    assert (waiting.text, waiting.finish_reason) == ("", "cancelled")
+    assert answers[0].finish_reason == "enough"
+
+
+def test_a_reader_that_is_slow_holds_nobody_up(engine):
+    inside, free = _events(2)
 
     def hold(_):
         inside.set()
-        free.wait(30)
+        free.wait(60)
 
-    busy = threading.Thread(target=lambda: answers.append(ask(engine, on_token=hold)))
-    busy.start()
-    assert inside.wait(30)
-    waiting = ask(engine, stop=after(3, "cancelled"))
+    slow = threading.Thread(target=lambda: ask(engine, on_token=hold))
+    slow.start()
+    assert inside.wait(60)
+    assert ask(engine).finish_reason == "length"
     free.set()
-    busy.join(30)
-    assert (waiting.text, waiting.finish_reason) == ("", "cancelled")
-    assert answers[0].finish_reason == "length"
+    slow.join(60)
+
+
+def test_a_request_whose_adapter_is_loaded_takes_no_more_steps_than_tokens(engine):
+    ask(engine, "red-v1")
+    before = engine.loop.meter.steps
+    written = ask(engine, "red-v1").completion_tokens
+    assert engine.loop.meter.steps - before in (written - 1, written)  # the last step may not be noted yet
+
+
+def test_a_system_prompt_is_computed_once_for_all_who_ask_under_it(engine):
+    asked = [
+        [{"role": "system", "content": "You are a sailor who talks in riddles."}, {"role": "user", "content": said}]
+        for said in ("Hello!", "Where is the harbour?")
+    ]
+    fresh = [ask(engine, "red-v1", messages=messages) for messages in asked]
+    hits = engine.prefixes.hits
+    assert [ask(engine, "red-v1", messages=messages) for messages in asked] == fresh
+    assert engine.prefixes.hits == hits + 2
+    ask(engine, "blue-v1", messages=asked[0])
+    assert engine.prefixes.hits == hits + 2  # another adapter has keys and values of its own
 
 
 def test_an_exception_in_on_token_reaches_the_caller_and_leaves_the_engine_healthy(engine):
@@ -171,14 +182,19 @@ def test_a_prompt_that_does_not_fit_is_refused(engine):
         ask(engine, messages=[{"role": "user", "content": "sea " * 9000}])
 
 
-def test_a_seed_repeats_an_answer_and_leaves_the_generator_alone(engine):
+def test_a_seed_repeats_an_answer_whoever_else_is_in_the_batch_and_leaves_the_generator_alone(engine):
     import torch
 
-    def drawn(seed):
-        return ask(engine, sampling=Sampling(max_tokens=LENGTH, temperature=1, seed=seed)).text
+    def drawn(seed, top_p=1.0):
+        return Sampling(max_tokens=LENGTH, temperature=1, seed=seed, top_p=top_p)
 
     state = torch.random.get_rng_state()
-    assert drawn(3) == drawn(3) != drawn(4)
+    alone = [ask(engine, sampling=drawn(seed)).text for seed in (3, 4)]
+    together = ask_together(engine, *({"sampling": drawn(seed)} for seed in (3, 4, 5, 3)))
+    assert alone[0] != alone[1]
+    assert [answer.text for answer in together[:2]] == alone
+    assert together[3] == together[0]
+    assert ask(engine, sampling=drawn(3, top_p=1e-6)).text == ask(engine).text
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
@@ -186,7 +202,7 @@ def test_a_seed_repeats_an_answer_and_leaves_the_generator_alone(engine):
 def test_an_adapter_that_is_not_there_is_refused_and_the_next_request_is_served(engine, name):
     with pytest.raises(AdapterError):
         ask(engine, name)
-    assert ask(engine, "red-v1").finish_reason == "length"
+    assert ask(engine).finish_reason == "length"
 
 
 def test_a_message_cannot_pose_as_another_role(base):

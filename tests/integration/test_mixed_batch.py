@@ -24,7 +24,7 @@ def base():
 
 @pytest.fixture(scope="module")
 def shelf(base, tmp_path_factory):
-    shapes = {"red": (4, 0.09), "green": (8, 0.11), "blue": (16, 0.13)}
+    shapes = {"red": (4, 0.12), "green": (8, 0.15), "blue": (16, 0.18)}
     whole = {name: {"rank": rank, "size": size, "targets": ALL} for name, (rank, size) in shapes.items()}
     return shelf_of(tmp_path_factory.mktemp("adapters"), base.linears(), **whole, grey={"rank": 3, "size": 0.25})
 

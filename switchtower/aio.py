@@ -14,8 +14,8 @@ from switchtower.connection import connect_async, reachable
 from switchtower.envelope import KeyRing, Signer
 from switchtower.errors import ResultTimeout
 from switchtower.jobs import Event, Record, bell_key, events_key, job_key
-from switchtower.messages import JobResult, UserRequest
-from switchtower.outcome import TextCursor, outcome
+from switchtower.messages import JobResult, TrainingReport, TrainingRequest, UserRequest
+from switchtower.outcome import TextCursor, outcome, report
 from switchtower.settings import Settings
 
 
@@ -45,6 +45,10 @@ class AsyncClient:
         Raises `LockdownActive` under lockdown where `lockdown.submissions` is `refuse`; otherwise the job waits.
         """
         return await asyncio.to_thread(self._sync.submit, request, idempotency_key)
+
+    async def train(self, request: TrainingRequest) -> str:
+        """Enqueue a training and return its job's id; it may take as long as any job may."""
+        return await asyncio.to_thread(self._sync.train, request)
 
     async def submit_many(
         self, requests: Iterable[UserRequest | str], progress: Progress | None = None, batch: int = 500
@@ -88,6 +92,14 @@ class AsyncClient:
 
     async def result(self, job: str, timeout: float | None = None) -> JobResult:
         """Wait for the job and return its result, or raise what ended it; raises `ResultTimeout`."""
+        return self._outcome(await self._ended(job, timeout))
+
+    async def report(self, job: str, timeout: float | None = None) -> TrainingReport:
+        """The same for a training."""
+        record = await self._ended(job, timeout)
+        return report(record, self._sync.ring, self._sync.settings.security.max_envelope_bytes)
+
+    async def _ended(self, job: str, timeout: float | None) -> Record:
         until = time.monotonic() + timeout if timeout is not None else float("inf")
         bell = bell_key(job)
         while not (record := await self.status(job)).state.terminal:
@@ -95,7 +107,7 @@ class AsyncClient:
                 raise ResultTimeout(f"job {job} has not finished within {timeout} s; it goes on")
             with reachable():
                 await self._redis.blmove(bell, bell, timeout=block_ms(until) / 1000)  # type: ignore[arg-type]
-        return self._outcome(record)
+        return record
 
     def _outcome(self, record: Record) -> JobResult:
         return outcome(record, self._sync.ring, self._sync.settings.security.max_envelope_bytes)

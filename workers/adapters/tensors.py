@@ -25,6 +25,11 @@ class RawTensor:
     shape: tuple[int, ...]
     data: bytearray
 
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one number."""
+        return int(_EXPONENTS[self.dtype][0][-1])
+
     def is_finite(self) -> bool:
         """Whether every number is one."""
         import numpy as np

@@ -26,12 +26,16 @@ class Managed(RuleBasedStateMachine):
         self.crew, self.clock = StepCrew(), HandClock()
         self.manager = AdapterManager(
             self.shelf, self.bank, LINEARS, host_mb=host_mb, age_s=AGE, residency_s=RESIDENCY,
-            clock=self.clock, crew=self.crew,
+            clock=self.clock, wake=self.wake, crew=self.crew,
         )  # fmt: skip
         self.bank.loading = self.in_mid_load
         self.during, self.waiting, self.leases, self.errors = [], [], [], []
         self.pinned, self.admitted = set(), {}
         self.fails = False
+        self.awake = True
+
+    def wake(self):
+        self.awake = True
 
     # What the outside does
 
@@ -39,12 +43,14 @@ class Managed(RuleBasedStateMachine):
     def want(self, name):
         try:
             self.waiting.append(self.manager.want(name))
+            self.awake = True  # whoever wants something is heard
         except AdapterUnloaded:
             assert name in self.manager.unloaded
 
     @rule()
     def step(self):
         """The engine polls all who wait, in the order in which they came."""
+        self.awake = False
         for ticket in list(self.waiting):
             try:
                 lease = ticket.poll()
@@ -70,6 +76,7 @@ class Managed(RuleBasedStateMachine):
         lease = self.leases.pop(place % len(self.leases))
         self.bank.rows[lease.slot] -= 1
         lease.release()
+        self.awake = True  # whoever releases looks again of its own accord
 
     @precondition(lambda self: self.waiting)
     @rule(place=places)
@@ -164,6 +171,16 @@ class Managed(RuleBasedStateMachine):
             slots = [fact.slot for fact in self.manager.facts() if fact.slot]
             assert len(slots) == len(set(slots)) <= self.bank.slots
             assert sum(fact.leases for fact in self.manager.facts()) == len(self.leases)
+
+    @invariant()
+    def nobody_sleeps_through(self):
+        """Where the next poll would bring something, the engine has been woken since its last."""
+        if any(self.would_be_served(ticket) for ticket in getattr(self, "waiting", ())):
+            assert self.awake
+
+    def would_be_served(self, ticket):
+        here = self.manager._slots.residents.get(ticket.version)
+        return ticket.error is not None or (here is not None and here.admits and ticket in here.waiting)
 
     @invariant()
     def pins_hold(self):

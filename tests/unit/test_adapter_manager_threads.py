@@ -129,7 +129,7 @@ def test_preload_raises_everything_that_went_wrong_and_loads_the_rest(managed):
 
 def test_preload_refuses_more_than_fits(managed):
     manager = managed(PaperShelf("a", "b", "c"), RecordingBank(slots=2), pinned=["a"])
-    with pytest.raises(AdapterSlotsPinned):
+    with pytest.RaisesGroup(AdapterSlotsPinned):
         manager.preload(["b", "c"])
     manager.preload(["a", "b"])
 

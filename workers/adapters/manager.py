@@ -38,14 +38,15 @@ from workers.adapters.weights import HostWeights
 
 __all__ = ["AdapterFact", "AdapterManager", "Lease", "Ticket"]
 
+_NOT_LOADED = "adapters could not be loaded"
 _log = logging.getLogger(__name__)
 
 
 class AdapterManager:
     """The adapters of one model. Safe to call from any thread.
 
-    `wake` is called from the manager's own threads, and from `cancel`, `unload` and `unpin`, when a ticket may have
-    become ready. After `release` it is not: whoever releases polls again before it sleeps.
+    `wake` is called from the manager's own threads, and from `cancel`, `unload`, `pin` and `unpin`, when a ticket may
+    have become ready. After `release` it is not: whoever releases polls again before it sleeps.
     """
 
     def __init__(
@@ -126,7 +127,8 @@ class AdapterManager:
         """Load these adapters side by side; returns when all are in slots, raises a group of what went wrong."""
         wanted = list(dict.fromkeys(names))
         if len({*wanted, *self._slots.pinned}) > self._slots.count:
-            raise AdapterSlotsPinned(f"{len(wanted)} adapters and the pinned ones do not fit {self._slots.count} slots")
+            short = f"{len(wanted)} adapters and the pinned ones do not fit {self._slots.count} slots"
+            raise ExceptionGroup(_NOT_LOADED, [AdapterSlotsPinned(short)])
         with self._preloading:  # two at a time might hold slots and wait for each other's
             with self._changed:
                 self._unloaded.difference_update(wanted)
@@ -141,6 +143,7 @@ class AdapterManager:
             self._slots.pinned.add(name)
             self._unloaded.discard(name)
             self._settle()
+        self._wake()
 
     def unpin(self, name: str) -> None:
         """Let the adapter go when others need its slot."""
@@ -338,7 +341,7 @@ class AdapterManager:
                 ticket.cancel()
         errors += [same(ticket.error) for ticket in tickets if ticket.error]
         if errors:
-            raise ExceptionGroup("adapters could not be loaded", errors)
+            raise ExceptionGroup(_NOT_LOADED, errors)
 
     def _has_ended(self, ticket: Ticket) -> bool:
         resident = self._slots.residents.get(ticket.version or "")

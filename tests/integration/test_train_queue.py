@@ -82,6 +82,8 @@ def test_a_killed_worker_costs_no_step_that_was_saved_and_the_job_ends_once(site
     card = AdapterShelf(site.shelf, "tiny").card("sorter-v1")
     assert (report.adapter, report.sha256, report.scores) == ("sorter-v1", card.sha256, card.scores)
     assert card.sha256 == uninterrupted(site)
+    assert card.controls.keys() == {"zero-shot choice", "frozen hidden state + logistic regression"}
+    assert not (site.shelf / "sorter-v1" / FOLDER).exists()
     told = [event.data for event in site.line.client.events(job) if event.kind == "progress"]
     assert {"training", "measuring: base, bf16", "measuring: adapter, bf16"} <= {one["phase"] for one in told}
     assert max(one["done"] for one in told if one["phase"] == "training") == STEPS

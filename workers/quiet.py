@@ -42,8 +42,6 @@ def quiet() -> Iterator[None]:
     offline()
     # bitsandbytes warns that an optional kernel from the network is missing; we never want it.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
-    # accelerate says that layers on the CPU were "offloaded", which ours are not: they are computed there.
-    logging.getLogger("accelerate.big_modeling").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         # PyTorch's own mkldnn helpers still use torch.jit, and PEFT an older name of transformers.
         warnings.filterwarnings("ignore", message=".*torch.jit.*", category=DeprecationWarning)

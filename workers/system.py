@@ -59,7 +59,8 @@ def system(
     _end_in_good_order()
     screen = console or Console(quiet=True)
     say = screen.print
-    base_model.prepare_served(settings.local, Lines(lambda step: say(f"[dim]model: {step}[/]")))
+    if not settings.local.server_url:
+        base_model.prepare_served(settings.local, Lines(lambda step: say(f"[dim]model: {step}[/]")))
     with embedded(settings, home, audit=True) as opened:
         found, urls = _fenced(opened)
         expect_operator(found, screen, asks=asks)

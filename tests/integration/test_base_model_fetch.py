@@ -15,10 +15,11 @@ pytest.importorskip("torch", reason="base models need the extra [local]")
 
 from tests.support.alone import command, run_alone
 from tests.support.hub import hub
-from tests.support.tiny import write_model
+from tests.support.tiny import write_gguf, write_model
 from workers.models import base as base_model
 from workers.models import shelf
 
+OUTSIDE = ("tokenizer/../../../outside.json", "../tokenizer-outside.json", "/tmp/tokenizer-outside.json")  # noqa: S108
 FETCH = "import sys; from switchtower.cli import main; sys.argv[1:] = {words!r}; main()"
 
 
@@ -101,6 +102,26 @@ def test_what_a_hub_does_not_have_is_named(folder, cache):
         run = fetch(cache, made.url, "--revision", "v9")
     assert run.returncode == 1
     assert "no somebody/small at v9" in run.stderr
+
+
+def test_a_gguf_file_of_a_hub_is_chosen_by_its_name(tmp_path, cache):
+    (tmp_path / "files").mkdir()
+    write_gguf(tmp_path / "files" / "small-q8.gguf")
+    with hub(tmp_path / "files") as made:
+        run = fetch(cache, made.url)
+        assert run.returncode == 1
+        assert "--file one of small-q8.gguf" in run.stderr
+        assert fetch(cache, made.url, "--file", "small-q8.gguf").returncode == 0
+    assert standing(cache) == ["small"]
+
+
+def test_a_hubs_file_names_do_not_lead_out_of_the_folder(folder, cache, tmp_path):
+    with hub(folder) as made:
+        made.also = [{"type": "file", "path": name, "rfilename": name, "size": 1, "oid": "0"} for name in OUTSIDE]
+        assert fetch(cache, made.url).returncode == 0
+        assert fetch(cache, made.url, "--file", OUTSIDE[0]).returncode == 1
+        assert not [path for path in made.asked if path.endswith("outside.json")]
+    assert not list(tmp_path.rglob("*outside*"))
 
 
 def test_ctrl_c_in_the_middle_of_a_download_leaves_nothing(folder, cache):

@@ -17,8 +17,8 @@ from switchtower.settings import Local
 from tests.support.alone import run_alone
 from tests.support.tiny import CONTEXT, edit_json, write_gguf, write_model
 from workers.models import base as base_model
-from workers.models import fourbits, making, manifest, shelf
-from workers.models.placement import decoder_layers, devices
+from workers.models import fourbits, making, manifest, placement, shelf
+from workers.models.placement import decoder_layers, devices, spread
 from workers.models.progress import Progress
 from workers.quiet import quiet
 
@@ -310,6 +310,23 @@ def test_some_layers_on_the_gpu_leave_the_rest_on_the_cpu(llama, cache):
     assert [placed[f"{prefix}.{number}"] for number in range(len(layers))] == ["cuda", "cuda", "cpu"]
     for name, _ in model.named_parameters():
         assert sum(name.startswith(f"{part}.") for part in placed) == 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "nf4"])
+def test_what_a_layer_is_given_is_brought_to_its_device(llama, cache, monkeypatch, dtype):
+    """The same processor under two names stands in for two devices."""
+    base, brought = base_model.load(cache, source=str(llama), dtype=dtype), []
+    wanted, bring = logits(base), placement._bring
+
+    def noted(device, *given):
+        brought.append(device)
+        return bring(device, *given)
+
+    monkeypatch.setattr(placement, "_bring", noted)
+    spread(base.model, devices(base.model, 1, "cpu:0"))
+    assert (logits(base) == wanted).all()
+    embeddings_rotary_and_first, norm_and_head = ["cpu:0"] * 3, ["cpu:0"] * 2
+    assert brought == [*embeddings_rotary_and_first, "cpu", "cpu", *norm_and_head]
 
 
 @pytest.mark.skipif("cuda" in base_model.best_device(), reason="there is a GPU")

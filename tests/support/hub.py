@@ -17,13 +17,15 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 class Hub:
     """One repository, `somebody/small`.
 
-    `lies` makes it serve other bytes than it announces; `hold` is called before it sends weights.
+    `lies` makes it serve other bytes than it announces, `also` is announced and not there, and `hold` is called before
+    it sends weights.
     """
 
     def __init__(self, folder: Path, url: str) -> None:
         self.folder, self.url = folder, url
         self.asked: list[str] = []
         self.lies = False
+        self.also: list[dict[str, object]] = []
         self.hold: Callable[[], object] = lambda: None
 
     def files(self) -> list[dict[str, object]]:
@@ -36,7 +38,7 @@ class Hub:
                 sha256 = hashlib.sha256(content).hexdigest()
                 about["lfs"] = {"oid": sha256, "sha256": sha256, "size": len(content), "pointerSize": 134}
             found.append({"type": "file", "path": file.name, "rfilename": file.name, **about})
-        return found
+        return found + self.also
 
     def answer(self, path: str) -> tuple[int, bytes, dict[str, str]]:
         """Status, body and headers."""

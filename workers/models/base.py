@@ -33,7 +33,7 @@ Weights = Literal["auto", "nf4", "bfloat16", "float32"]
 _OF_SETTING: dict[str, Weights] = {"auto": "auto", "nf4": "nf4", "bf16": "bfloat16", "fp32": "float32"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BaseModel:
     """A loaded base model; whoever holds it is its only user."""
 

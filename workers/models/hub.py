@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from switchtower.errors import BaseModelError
@@ -40,7 +40,7 @@ def downloaded(cache: Path, repository: str, revision: str | None, file: str | N
     target.mkdir(parents=True)
     try:
         about = _about(repository, revision)
-        _fetch(repository, about, target, [file] if file else list(_WANTED), told)
+        _fetch(repository, about, target, file, told)
         told.begin("comparing with the hub's hashes")
         found = target / file if file else target
         _compare(repository, about, [found] if file else weights_of(found), told)
@@ -57,11 +57,11 @@ def _about(repository: str, revision: str | None) -> Any:
         return HfApi().model_info(repository, revision=revision, files_metadata=True)
 
 
-def _fetch(repository: str, about: Any, target: Path, patterns: list[str], told: Progress) -> None:
+def _fetch(repository: str, about: Any, target: Path, file: str | None, told: Progress) -> None:
     """One file after the other, in this thread, so that Ctrl-C ends it at once."""
     from huggingface_hub import hf_hub_download
 
-    names = {one.rfilename for one in about.siblings if any(fnmatch(one.rfilename, pattern) for pattern in patterns)}
+    names = {one.rfilename for one in about.siblings if _wanted(one.rfilename, file)}
     if not any(name.endswith((".safetensors", ".gguf")) for name in names):
         raise BaseModelError(f"{repository} has no {_offered(about)}")
     expect_room(target, sum(one.size or 0 for one in about.siblings if one.rfilename in names))
@@ -71,6 +71,13 @@ def _fetch(repository: str, about: Any, target: Path, patterns: list[str], told:
         with _named(repository, about.sha):
             hf_hub_download(repository, name, **place)
     shutil.rmtree(target / ".cache", ignore_errors=True)
+
+
+def _wanted(name: str, file: str | None) -> bool:
+    """Nothing in a hub's answer may lead out of the folder."""
+    if file:
+        return name == file and ".." not in PurePosixPath(name).parts
+    return "/" not in name and any(fnmatch(name, pattern) for pattern in _WANTED)
 
 
 def _bar(told: Progress) -> type[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 
@@ -21,13 +22,20 @@ def decoder_layers(model: Any) -> tuple[str, Any]:
 
 
 def spread(model: Any, placed: dict[str, str]) -> Any:
-    """Put each part on its device; what a part is given is moved there as it comes.
+    """Put each part on its device, where it is computed; what a part is given is brought there as it comes.
 
-    The CPU is named as the main device so that its layers are computed there, not sent to the GPU for each token.
+    accelerate's own `dispatch_model` would send the CPU's layers to the GPU for each token.
     """
-    from accelerate import dispatch_model
+    for name, device in placed.items():
+        part = model.get_submodule(name).to(device)
+        part.register_forward_pre_hook(partial(_bring, device), with_kwargs=True)
+    return model
 
-    return dispatch_model(model, placed, main_device="cpu")
+
+def _bring(device: str, _: Any, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:
+    from accelerate.utils import send_to_device
+
+    return send_to_device(given, device), send_to_device(named, device)
 
 
 def _around(model: Any, prefix: str, name: str = "") -> list[str]:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import fcntl
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from celery import Celery
 
 from security.lockdown import engage
 from switchtower import State
 from switchtower.errors import JobCancelled, JobFailed
-from switchtower.messages import TrainingRequest
+from switchtower.jobs import job_key
+from switchtower.messages import TrainingRequest, new_identity
+from switchtower.queues import TRAIN
 from tests.conftest import expect_no_leak
+from tests.contracts.test_wire import _code
 from tests.support.harness import LINE, Harness, harness
 from tests.support.post import states
 from tests.support.trainings import LONG, STEPS, put_folder, tiny_bases
@@ -123,3 +129,16 @@ def test_what_an_operator_has_not_put_there_and_what_is_trained_is_refused(site,
     put_folder(site.shelf / "taught-v1").joinpath("card.json").write_text("{}") if name == "taught-v1" else None
     with pytest.raises(JobFailed, match=why):
         site.line.client.report(site.submit(name), timeout=PATIENCE_S)
+
+
+def test_a_service_with_plain_celery_can_start_one(site):
+    key = json.loads((site.line.settings.security.keys_directory / "client.key").read_text())
+    page, job = _code(), new_identity()
+    page["WIRE"] = TRAIN
+    wish = {"v": 1, "kind": "training_request", "id": job, "job": job, "adapter": "unknown-v1"}
+    envelope = page["seal"](base64.b64decode(key["seed"]), key["kid"], job, json.dumps(wish))
+    with Celery(broker=site.line.settings.broker.url, set_as_current=False) as bare:
+        bare.send_task(TRAIN, args=[envelope], task_id=envelope["id"], queue="train", ignore_result=True)
+        until(lambda: site.line.redis.exists(job_key(job)), site.line.logs)
+    with pytest.raises(JobFailed, match="an operator puts it there"):
+        site.line.client.report(job, timeout=PATIENCE_S)

@@ -55,13 +55,14 @@ class SlotBank:
         import torch
 
         with self._lock:
-            owned = sorted(self._free)[: weights.rank]
+            owned = _together(self._free, weights.rank)
             self._free.difference_update(owned)
             self._owned[slot] = owned
+        where = slice(owned[0], owned[-1] + 1) if owned[-1] - owned[0] + 1 == len(owned) else torch.tensor(owned)
         for name, (a, b) in weights.tensors.items():
-            pool, rows = self._pools[name], torch.tensor(owned, device=self._pools[name].a.device)
-            pool.a.index_copy_(0, rows, a.to(pool.a))
-            pool.b.index_copy_(0, rows, (b.float() * weights.scaling).t().to(pool.b))
+            pool = self._pools[name]
+            pool.a[where] = a.to(pool.a)
+            pool.b[where] = b.t().to(pool.b).mul_(weights.scaling)
         self._foreign[slot, owned] = False
 
     def clear(self, slot: int) -> None:
@@ -101,7 +102,7 @@ class SlotBank:
         """Bytes of the ranks that are owned."""
         per_rank = sum(pool.a.shape[1] + pool.b.shape[1] for pool in self._pools.values())
         size = next((pool.a.element_size() for pool in self._pools.values()), 0)
-        return per_rank * size * sum(map(len, self._owned.values()))
+        return int(per_rank * size * sum(map(len, self._owned.values())))
 
     def _devices(self) -> set[Any]:
         return {pool.a.device for pool in self._pools.values()}
@@ -119,6 +120,15 @@ class SlotBank:
             answer.view(-1, answer.shape[-1]).addmm_(ranks, pool.b[: self._used])
 
         return add
+
+
+def _together(free: set[int], count: int) -> list[int]:
+    """So many free ranks, side by side where there is such a place, because those are copied as one."""
+    ranks = sorted(free)
+    for first, last in zip(ranks, ranks[count - 1 :], strict=False):
+        if last - first == count - 1:
+            return list(range(first, last + 1))
+    return ranks[:count]
 
 
 def _pool(linear: Any, shape: tuple[int, int], ranks: int, dtype: Any) -> _Pool:

@@ -93,10 +93,15 @@ class Transcript:
         """Whether a stop string was written."""
         return self._guard.hit
 
-    def put(self, token: int) -> None:
-        """Take the next token, and hand out the text that it completes."""
-        self.tokens += 1
-        self._show(self._guard.feed(self._detokenizer.feed(token)))
+    def put(self, *tokens: int) -> None:
+        """Take the next tokens, and hand out the text that they complete, in one piece."""
+        text = ""
+        for token in tokens:
+            self.tokens += 1
+            text += self._guard.feed(self._detokenizer.feed(token))
+            if self.stopped:
+                break
+        self._show(text)
 
     def finish(self) -> None:
         """Show what was held back."""

@@ -138,13 +138,11 @@ class Engine:
 
 def _followed(request: Request, transcript: Transcript) -> End:
     """Read the answer as it comes; a stop string ends it from this side."""
-    for event in request.tokens():
-        if isinstance(event, End):
-            return event
-        transcript.put(event)
-        if transcript.stopped:
-            break
-    return End("stop")
+    end = None
+    while end is None and not transcript.stopped:
+        tokens, end = request.news()
+        transcript.put(*tokens)
+    return end or End("stop")
 
 
 def _generation(end: End, transcript: Transcript, prompt_tokens: int) -> Generation:

@@ -52,6 +52,8 @@ class Loop:
         self._rows = limits.rows
         self._calm = 0
         self._closing = False
+        self.died = False
+        """Whether the thread has ended by an error of its own."""
         self.meter = Meter()
         self._thread = threading.Thread(target=self._main, name="engine", daemon=True)
         self._thread.start()
@@ -107,6 +109,7 @@ class Loop:
             while not self._closing:
                 self._turn()
         except BaseException:
+            self.died = True
             logger.critical("the engine's thread has died", exc_info=True)
             raise
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -93,10 +93,16 @@ class Request:
             self.ended = True
             self.events.put(end)
 
-    def tokens(self) -> Iterator[int | End]:
-        """The answer's tokens as they come, and its end."""
-        while True:
+    def news(self) -> tuple[list[int], End | None]:
+        """Wait for the next tokens, all that have come by now, and perhaps the end.
+
+        So a caller that cannot follow hands out fewer and longer pieces, and holds nobody up.
+        """
+        tokens: list[int] = []
+        event = self.events.get()
+        while not isinstance(event, End):
+            tokens.append(event)
+            if self.events.empty():
+                return tokens, None
             event = self.events.get()
-            yield event
-            if isinstance(event, End):
-                return
+        return tokens, event

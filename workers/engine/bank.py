@@ -62,7 +62,7 @@ class SlotBank:
         for name, (a, b) in weights.tensors.items():
             pool = self._pools[name]
             pool.a[where] = a.to(pool.a)
-            pool.b[where] = b.t().to(pool.b).mul_(weights.scaling)
+            pool.b[where] = b.t().to(pool.b) * weights.scaling
         self._foreign[slot, owned] = False
 
     def clear(self, slot: int) -> None:

@@ -36,4 +36,4 @@ def run_worker(
     refuse_early(settings().broker)
     chosen = KINDS[kind]
     app = build(chosen, settings())
-    serve(app, kind, chosen.queues, pool or chosen.pool, concurrency or chosen.concurrency, level)
+    serve(app, kind, chosen.queues, pool or chosen.pool, concurrency or chosen.places(settings()), level)

@@ -19,6 +19,7 @@ from typing import Any
 from memory import memory_rows, soak_rows
 from report import Row, console, finish, parser, progress
 from swapping import SwappingEngine
+from through import line_rows
 from traffic import Engine as Measured
 from traffic import interleaved, make_shelf, run, zipf
 
@@ -41,6 +42,10 @@ class Bench:
     swapping: SwappingEngine
     shelf: AdapterShelf
     rounds: int
+    weights: str
+    threads: int
+    at_once: int = AT_ONCE
+    tokens: int = TOKENS
     rows: list[Row] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
 
@@ -147,6 +152,7 @@ PARTS = {
     "first": first_rows,
     "stop": stop_rows,
     "miss": miss_rows,
+    "line": line_rows,
     "memory": memory_rows,
     "soak": soak_rows,
 }
@@ -166,7 +172,7 @@ def main() -> int:
 def _arguments() -> Any:
     made = parser(__doc__)
     made.add_argument("--only", nargs="*", choices=list(PARTS), help="parts to measure, all by default")
-    made.add_argument("--weights", choices=["auto", "nf4", "bfloat16", "float32"], default="auto")
+    made.add_argument("--weights", choices=["auto", "nf4", "bf16", "fp32"], default="auto")
     made.add_argument("--device", help="cpu or cuda; the best there is by default")
     made.add_argument("--threads", type=int, default=1, help="of the CPU, on both sides")
     made.add_argument("--rank", type=int, default=8, help="of the adapters")
@@ -183,7 +189,9 @@ def _bench(args: Any, folder: Path) -> Iterator[Bench]:
     one, other = (_base(args) for _ in range(2))
     shelf = make_shelf(folder, one, args.adapters, args.rank)
     local = Local(max_batch=AT_ONCE, max_concurrent_adapters=SLOTS, threads=args.threads)
-    bench = Bench(Engine(one, shelf, local), SwappingEngine(other, shelf, SLOTS), shelf, args.rounds)
+    bench = Bench(
+        Engine(one, shelf, local), SwappingEngine(other, shelf, SLOTS), shelf, args.rounds, args.weights, args.threads
+    )
     try:
         yield bench
     finally:
@@ -191,7 +199,9 @@ def _bench(args: Any, folder: Path) -> Iterator[Bench]:
 
 
 def _base(args: Any) -> BaseModel:
-    return base_model.load(settings().local.cache_directory, args.device, dtype=args.weights)
+    return base_model.load(
+        settings().local.cache_directory, args.device, dtype=base_model.dtype_of(Local(weights=args.weights))
+    )
 
 
 def _legs(bench: Bench, mine: list[str | None], others: list[str | None]) -> tuple[Callable[[], float], ...]:

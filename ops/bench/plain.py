@@ -76,7 +76,7 @@ def main() -> None:
     said = parser.parse_args()
     end_with_parent()
     kind, app = KINDS[said.kind], create_plain(settings().broker.url)
-    options = [f"--queues={said.queue}", f"--pool={kind.pool}", f"--concurrency={kind.concurrency}"]
+    options = [f"--queues={said.queue}", f"--pool={kind.pool}", f"--concurrency={kind.places(settings())}"]
     name = f"--hostname=plain-{said.kind}@%h"
     app.worker_main(["worker", *options, name, "--loglevel=WARNING", "--without-mingle", "--without-gossip"])
 

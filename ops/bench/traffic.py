@@ -15,7 +15,7 @@ from switchtower.models import Sampling
 from workers.adapters.shelf import CARD, CONFIG, WEIGHTS, AdapterShelf
 from workers.models.base import BaseModel
 
-_SAID = (
+SAID = (
     "Tell me about the sea in three sentences.",
     "What should I cook tonight? I have rice, eggs and an onion.",
     "Write a line for a birthday card to a colleague.",
@@ -74,7 +74,7 @@ def run(
                 firsts.append(time.monotonic() - asked)
             seen = True
 
-        said = [{"role": "user", "content": _SAID[index % len(_SAID)]}]
+        said = [{"role": "user", "content": SAID[index % len(SAID)]}]
         answer = engine.generate(said, adapter, Sampling(max_tokens=tokens), on_token, lambda: None)
         tick()
         return int(answer.completion_tokens)

@@ -27,6 +27,7 @@ from workers.parent import end_with_parent
 from workers.runtime import Runtime
 
 CARD = ModelCard(name="mirror", provider=Provider.LOCAL, capabilities=frozenset({Capability.GENERAL}))
+PLACES = 4
 PIECE = 3
 """Characters per piece, so that every placeholder comes in several."""
 
@@ -90,7 +91,7 @@ def main() -> None:
     said = parser.parse_args()
     end_with_parent()
     kind = KINDS["gpu"]
-    serve(build(kind, settings(), bodies(said.seen)), kind.name, kind.queues, kind.pool, kind.concurrency, "WARNING")
+    serve(build(kind, settings(), bodies(said.seen)), kind.name, kind.queues, kind.pool, PLACES, "WARNING")
 
 
 if __name__ == "__main__":

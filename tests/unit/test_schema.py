@@ -79,7 +79,7 @@ def test_what_is_kept_to_the_letter_is_taken(schema):
         ({"enum": ["abc"], "maxLength": 2}, "says maxLength, which cannot be kept beside enum"),
         ({"$defs": {"a": INTEGER}, "$ref": "#/$defs/a", "minimum": 5}, "says minimum"),
         ({"type": "object", "properties": {"a": INTEGER}, "anyOf": [{}]}, "says properties, type"),
-        ({"type": "array", "items": {"type": "array", "contains": {}}}, "#/items of the schema says contains"),
+        ({"type": "array", "items": {"type": "array", "contains": {}}}, "the schema's items says contains"),
         ({"type": "text"}, "no known `type`"),
         ({"type": [INTEGER]}, "no known `type`"),
         ({"type": "string", "const": 1}, "values of its own `type`"),

@@ -56,7 +56,7 @@ def check(schema: dict[str, Any]) -> None:
         _check(where, node, named)
     _check_lengths(node for _, node in nodes if isinstance(node, dict))
     if endless := named.keys() - _finite(named):
-        raise FormatError(f"no answer under {', '.join(sorted(endless))} of the schema could ever end")
+        raise FormatError(f"no answer under {', '.join(map(_place, sorted(endless)))} could ever end")
 
 
 def _definitions(schema: dict[str, Any]) -> dict[str, Schema]:
@@ -96,7 +96,7 @@ def _check(where: str, node: Schema, named: Mapping[str, Schema]) -> None:
     allowed = _allowed(where, node)
     if lost := sorted(said - allowed):
         beside = f"beside {', '.join(sorted(said & allowed))}" if said & allowed else "by itself"
-        raise FormatError(f"{where} of the schema says {', '.join(lost)}, which cannot be kept {beside}")
+        raise FormatError(f"{_place(where)} says {', '.join(lost)}, which cannot be kept {beside}")
     _check_values(where, node)
     reference = node.get("$ref", "#")
     fits = isinstance(reference, str) and _REFERENCE.fullmatch(reference) and reference in named
@@ -177,4 +177,8 @@ def _ends(node: Schema, finite: set[str]) -> bool:
 
 def _expect(holds: bool, where: str, otherwise: str) -> None:
     if not holds:
-        raise FormatError(f"{where} of the schema {otherwise}")
+        raise FormatError(f"{_place(where)} {otherwise}")
+
+
+def _place(where: str) -> str:
+    return "the schema" if where == "#" else f"the schema's {where.removeprefix('#/')}"

@@ -12,7 +12,7 @@ from switchtower.registry import Announcement
 
 @dataclass(frozen=True)
 class Candidate:
-    """One model and how it fares: whether a worker serves it now, and how many jobs that worker has."""
+    """One model and how it fares: whether a worker has it loaded now, and how many jobs that worker has."""
 
     card: ModelCard
     available: bool
@@ -39,7 +39,7 @@ class Pool:
     def _gather(self) -> Iterable[Candidate]:
         best: dict[str, Candidate] = {}
         for one in self._read():
-            new = Candidate(one.card, one.alive(self._heartbeat_s), one.busy)
+            new = Candidate(one.card, one.available(self._heartbeat_s), one.busy)
             old = best.get(one.card.name)
             if old is None or (new.available, -new.busy) > (old.available, -old.busy):
                 best[one.card.name] = new

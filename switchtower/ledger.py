@@ -41,6 +41,8 @@ class Claim:
 
     answer: str
     detail: str = ""
+    avoid: str = ""
+    """Names of models that had too little memory for this job, one blank between two."""
 
     @property
     def ok(self) -> bool:
@@ -178,7 +180,7 @@ class Ledger:
         args += [self.line.max_deliveries, _flat(fields) if fresh else "", time_to_live]
         args += [_event("state", state=State.RUNNING, station=envelope.wire, by=holder), self.line.max_events, canvas]
         answer = self._run("claim", [FLAG, job_key(job), events_key(job), DUE], args)
-        return Claim(answer[0], str(answer[1]) if len(answer) > 1 else "")
+        return Claim(answer[0], *map(str, answer[1:]))
 
     def expects(self, envelope: Envelope) -> bool:
         """Whether this very envelope is the one that the job's step waits for."""

@@ -13,6 +13,7 @@ REVIEW = "switchtower.review"
 TRAIN = "switchtower.train"
 RESULT = "switchtower.result"
 LOCKDOWN = "switchtower.lockdown"
+MODEL_STATE = "switchtower.model.state"
 AUDITED = "switchtower.audit"
 
 SEALED = "(<sealed>,)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from celery import Celery
@@ -13,9 +14,22 @@ from router.pool import Pool
 from security.assembled import make_guardrail
 from switchtower.envelope import Role
 from switchtower.errors import MissingDependency
-from switchtower.queues import GENERATE_LOCAL, GPU, GUARDRAIL, REVIEW, ROUTE, ROUTER, SCREEN, TRAIN, TRAINING, UPKEEP
+from switchtower.queues import (
+    GENERATE_LOCAL,
+    GPU,
+    GUARDRAIL,
+    MODEL_STATE,
+    REVIEW,
+    ROUTE,
+    ROUTER,
+    SCREEN,
+    TRAIN,
+    TRAINING,
+    UPKEEP,
+)
 from switchtower.registry import announced
 from switchtower.settings import Settings
+from tasks.admission import report
 from tasks.generate import local_generator
 from tasks.reload import follow
 from tasks.review import reviewer
@@ -27,6 +41,7 @@ from tasks.upkeep import SweepStep
 from workers.adapters import SHIPPED
 from workers.boot import assemble
 from workers.bootsteps import EventStep
+from workers.models.orders import Orders
 from workers.runtime import Runtime
 from workers.training.orders import Bases
 
@@ -48,6 +63,10 @@ class Kind:
     pool: str
     concurrency: int
     bodies: Bodies
+
+    def places(self, settings: Settings) -> int:
+        """Steps at a time: a gpu worker's batch is full, and some more wait for their adapters meanwhile."""
+        return self.concurrency or settings.local.max_batch * 5 // 4
 
 
 def _upkeep(settings: Settings, runtime: Runtime) -> dict[str, Body]:
@@ -80,7 +99,8 @@ def _model(settings: Settings) -> LocalModel | RemoteModel:
 
 def _gpu(settings: Settings, runtime: Runtime) -> dict[str, Body]:
     model = _model(settings)
-    model.announce(runtime)
+    refuse = partial(report, runtime, MODEL_STATE)
+    model.announce(runtime, Orders(runtime.ledger.redis, runtime.ring, model.name, refuse))
     answers = follow(make_guardrail(settings.security, prompts=False), runtime)
     return {GENERATE_LOCAL: local_generator(model.engine, answers)}
 
@@ -96,7 +116,7 @@ KINDS = {
     for kind in (
         Kind("guardrail", Role.GUARDRAIL, (GUARDRAIL,), "threads", 2, _guardrail),
         Kind("router", Role.ROUTER, (ROUTER,), "threads", 2, _router),
-        Kind("gpu", Role.GPU, (GPU,), "threads", 4, _gpu),
+        Kind("gpu", Role.GPU, (GPU,), "threads", 0, _gpu),
         Kind("train", Role.TRAIN, (TRAINING,), "threads", 1, _train),
         Kind("upkeep", None, (UPKEEP,), "threads", 1, _upkeep),
     )

@@ -5,8 +5,9 @@
 
 A station takes one typed message out of a sealed envelope and gives another, sealed in its own role's
 name for the station that follows. `route` is replaced by the `generate` that it chose, so both share
-one Celery message id. A job enters at the top; wherever it breaks off, upkeep publishes the station's
-message again, as it stands in the ledger.
+one Celery message id; where the chosen model has too little memory, `route` comes again in its place.
+A job enters at the top; wherever it breaks off, upkeep publishes the station's message again, as it
+stands in the ledger.
 """
 
 from __future__ import annotations

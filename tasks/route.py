@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Set as AbstractSet
 
 from router.classify import capability
 from router.pool import Pool
@@ -24,10 +25,10 @@ def router(pool: Pool, strategy: str) -> Body:
         known = pool.candidates()
         if not known:
             raise NoModelYet
-        able = allowed(known, request.privacy, request.model, wanted)
+        left = [one for one in known if one.card.name not in work.avoid]
+        able = allowed(left, request.privacy, request.model, wanted)
         if not able:
-            target = request.model or wanted
-            raise NoCapableModel(f"no known model may answer {target!r} at privacy {request.privacy}")
+            raise NoCapableModel(_nobody(request, request.model or wanted, work.avoid))
         choice = choose(strategy, able, f"{wanted} ({why})", work.job)
         facts = {"model": choice.card.name, "adapter": choice.card.adapter, "reason": choice.reason}
         work.facts["route"] = json.dumps(facts)
@@ -41,3 +42,13 @@ def router(pool: Pool, strategy: str) -> Body:
         )
 
     return route
+
+
+def _nobody(request: UserRequest, target: str, avoid: AbstractSet[str]) -> str:
+    if avoid:
+        names = ", ".join(sorted(avoid))
+        return (
+            f"too little memory for this request: {names}; no other model may answer {target!r}. "
+            "Shorten it, ask for fewer tokens, or raise local.kv_cache_mb"
+        )
+    return f"no known model may answer {target!r} at privacy {request.privacy}"

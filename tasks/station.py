@@ -25,13 +25,16 @@ from switchtower.errors import (
     JobFailed,
     JobMoved,
     LockdownActive,
+    ModelOutOfMemory,
     ModelUnavailable,
+    NoCapableModel,
     NoModelYet,
     Replayed,
     SwitchtowerError,
     WorkerStopping,
 )
 from switchtower.jobs import State
+from switchtower.ledger import Claim
 from switchtower.messages import Envelope, Message, RoutingDecision, now_ms
 from switchtower.queues import SEALED
 from tasks.admission import report
@@ -74,7 +77,7 @@ class StationTask(Task):  # type: ignore[misc]
         holder = f"{self.request.hostname}/{secrets.token_hex(4)}"
         try:
             message = unpack(envelope, self.station.takes)
-            self._claim(envelope, holder, message)
+            claim = self._claim(envelope, holder, message)
         except EnvelopeRefused as refusal:
             refusal.job = envelope.job
             report(self.runtime, self.name, refusal)
@@ -84,14 +87,15 @@ class StationTask(Task):  # type: ignore[misc]
             raise Ignore(type(refusal).__name__) from None
         except (BrokerLost, BrokerSilent) as error:
             raise Reject(type(error).__name__, requeue=True) from None
-        self.request.work = Work(message, envelope, self.station, holder, self.runtime)
+        avoid = frozenset(claim.avoid.split())
+        self.request.work = Work(message, envelope, self.station, holder, self.runtime, avoid=avoid)
 
-    def _claim(self, envelope: Envelope, holder: str, message: Message) -> None:
+    def _claim(self, envelope: Envelope, holder: str, message: Message) -> Claim:
         fresh = message if self.station.first else None
         claim = self.runtime.claim(envelope, holder, fresh, self.request.canvas)
         match claim.answer:
             case "ok":
-                return
+                return claim
             case "halted":
                 raise Reject("locked down", requeue=True)
             case "expired":
@@ -110,9 +114,7 @@ class StationTask(Task):  # type: ignore[misc]
         """Run the station's body on the claimed work and hand its outcome on."""
         work: Work[Any] = self.request.work
         try:
-            with self.runtime.keeper.keeping(work.job, work.holder, self._limit(work)) as work.lost:
-                outcome = self.body(work)
-            return self._hand_on(work, outcome)
+            return self._done(work)
         except (*_STOPS, SoftTimeLimitExceeded, BrokerLost, BrokerSilent, OperationalError) as stop:
             self._hand_back(work, type(stop).__name__)
         except NoModelYet as wait:
@@ -130,6 +132,16 @@ class StationTask(Task):  # type: ignore[misc]
             logger.error("%s in %s of job %s\n%s", type(error).__name__, self.name, work.job, where)
             self._end(work.job, work.holder, JobFailed(f"{type(error).__name__} in {self.name}"), work.notes)
 
+    def _done(self, work: Work[Any]) -> Any:
+        try:
+            with self.runtime.keeper.keeping(work.job, work.holder, self._limit(work)) as work.lost:
+                outcome = self.body(work)
+        except ModelOutOfMemory as lack:
+            if not isinstance(work.message, RoutingDecision):
+                raise
+            return self._route_again(work, lack)
+        return self._hand_on(work, outcome)
+
     def _limit(self, work: Work[Any]) -> Limit | None:
         """A guardrail that hangs refuses; other stations have until the deadline."""
         if self.station.seals_as is not Role.GUARDRAIL:
@@ -146,9 +158,7 @@ class StationTask(Task):  # type: ignore[misc]
         sealed = work.seal(outcome, following, identity(work.job, following))
         self.runtime.ledger.advance(work.job, work.holder, sealed, work.notes, **work.facts)
         if isinstance(outcome, RoutingDecision):
-            self._give_place(
-                self.app.signature(following, args=[sealed.model_dump()], argsrepr=SEALED, kwargsrepr="{}")
-            )
+            self._give_place(self._step(sealed))
             return None
         return sealed.model_dump()
 
@@ -162,6 +172,22 @@ class StationTask(Task):  # type: ignore[misc]
         except Ignore:
             # What came after this task comes after its replacement now.
             self.request.update(chain=None, callbacks=None, errbacks=None, chord=None, group=None)
+
+    def _route_again(self, work: Work[RoutingDecision], lack: ModelOutOfMemory) -> None:
+        """Give the request back to the router as the guardrail sealed it; it avoids this model from now on.
+
+        A job avoids each model once, so that it comes to an end when none is left.
+        """
+        proof, name = work.message.screened, work.message.card.name
+        if name in work.avoid:
+            raise NoCapableModel(f"{name} was to be avoided and was chosen again: {lack}")
+        logger.warning("job %s goes back to the router: %s has too little memory (%s)", work.job, name, lack)
+        avoid = " ".join(sorted({*work.avoid, name}))
+        self.runtime.ledger.advance(work.job, work.holder, proof, work.notes, avoid=avoid)
+        self._give_place(self._step(proof))
+
+    def _step(self, sealed: Envelope) -> Signature:
+        return self.app.signature(sealed.wire, args=[sealed.model_dump()], argsrepr=SEALED, kwargsrepr="{}")
 
     def _following(self, outcome: Message) -> str:
         if isinstance(outcome, RoutingDecision):

@@ -29,6 +29,8 @@ class Work(Generic[M]):
     """Fields that the body adds to the ledger's record when the step is done."""
     notes: list[str] = field(default_factory=list)
     """Events for the audit, stored together with the step's outcome."""
+    avoid: frozenset[str] = frozenset()
+    """Models that had too little memory for this job."""
 
     @property
     def job(self) -> str:

@@ -50,8 +50,8 @@ class HaltStep(bootsteps.StartStopStep):  # type: ignore[misc]
         self._watch.end()
 
     def _tick(self, consumer: Any) -> None:
-        """Follow the flag; what breaks off half way with the connection is done again at the next tick."""
-        locked = self._runtime.halt.is_set()
+        """Follow the flag, and leave when stopping; what breaks off half way is done again at the next tick."""
+        locked = self._runtime.halt.is_set() or self._runtime.halt.stopping
         if locked and not self._halted:
             self._leave_queues(consumer)
             hand_back(consumer)
@@ -63,7 +63,8 @@ class HaltStep(bootsteps.StartStopStep):  # type: ignore[misc]
     def _leave_queues(self, consumer: Any) -> None:
         for queue in self._queues:
             consumer.cancel_task_queue(queue)
-        logger.warning("locked down: no longer consuming %s", ", ".join(self._queues))
+        why = "stopping" if self._runtime.halt.stopping else "locked down"
+        logger.warning("%s: no longer consuming %s", why, ", ".join(self._queues))
 
     def _return_to_queues(self, consumer: Any) -> None:
         for queue in self._queues:

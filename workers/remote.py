@@ -8,26 +8,26 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
-import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from celery.utils.log import get_logger
-from redis.exceptions import RedisError
 
-from switchtower.errors import ConfigurationError, ModelUnavailable, SwitchtowerError
+from switchtower.errors import ConfigurationError, SwitchtowerError
 from switchtower.messages import now_ms
-from switchtower.models import Capability, ModelCard, OutputFormat, Provider, Sampling
-from switchtower.registry import Announcement, announce, succeed
+from switchtower.models import Capability, ModelCard, Provider
+from switchtower.registry import LOADED, UNLOADED, Announcement, Vitals, announce, succeed
 from switchtower.settings import Local, Settings
+from workers import vitals
 from workers.adapters import SHIPPED
 from workers.adapters.shelf import AdapterShelf
 from workers.models.builtin import NAME
+from workers.models.orders import Orders
 from workers.models.source import name_for
-from workers.providers.base import Generation
-from workers.providers.openai_compatible import POLL_S, OpenAICompatible
+from workers.patience import PatientEngine
+from workers.providers.openai_compatible import OpenAICompatible
 from workers.providers.private import expect_private
+from workers.repeat import repeat
 from workers.runtime import Runtime
 
 logger = get_logger(__name__)
@@ -41,11 +41,11 @@ class RemoteModel:
         url = local.server_url or ""
         expect_private(url, vouched=local.server_is_private)
         key = local.server_key.get_secret_value() if local.server_key else None
-        self._base = _base_name(local)
-        name = local.server_model or self._base
+        self.name = _base_name(local)
+        name = local.server_model or self.name
         self.server = OpenAICompatible(url, name, key=key, timeout_s=local.server_timeout_s)
         self.engine = PatientEngine(self.server, settings.line.grace_s)
-        self.shelf = AdapterShelf(local.adapter_directory or SHIPPED, self._base)
+        self.shelf = AdapterShelf(local.adapter_directory or SHIPPED, self.name)
         self._settings = settings
         self._cards: list[ModelCard] = []
         self._said = ""
@@ -57,38 +57,43 @@ class RemoteModel:
         context = here.get(self.server.model) or self._settings.local.context_size
         priced = {"cost_per_token": self._settings.cost.local_cost_per_token, "context_tokens": context}
         able = frozenset({Capability.GENERAL})
-        base = ModelCard(name=self._base, provider=Provider.LOCAL, capabilities=able, base=self._base)
+        base = ModelCard(name=self.name, provider=Provider.LOCAL, capabilities=able, base=self.name)
         wanted = {self.server.model: base, **{card.name: card for card in self.shelf.cards()}}
         missing = sorted(wanted.keys() - here.keys())
         self._say(f"the model's server lacks {', '.join(missing)}" if missing else "")
         return [card.model_copy(update=priced) for there, card in wanted.items() if there in here]
 
-    def announce(self, runtime: Runtime) -> None:
+    def announce(self, runtime: Runtime, orders: Orders) -> None:
         """Tell the registry now, and every heartbeat from now on; raises where the server does not take the key."""
-        self._look(refuse=True)
-        succeed(runtime.ledger.redis, self._announcements(runtime), self._settings.local.heartbeat_s)
-        threading.Thread(target=self._beat, args=(runtime,), name="model-heartbeat", daemon=True).start()
+        self._look(orders, refuse=True)
+        redis, every_s = runtime.ledger.redis, self._settings.local.heartbeat_s
+        succeed(redis, self._announcements(runtime), every_s, self._vitals(runtime))
+        repeat("model-heartbeat", every_s, lambda: self._beat(runtime, orders))
 
-    def _beat(self, runtime: Runtime) -> None:
-        pause = threading.Event()
-        while not pause.wait(self._settings.local.heartbeat_s):
-            self._look()
-            try:
-                announce(runtime.ledger.redis, self._announcements(runtime))
-            except RedisError as error:
-                logger.warning("the model could not be announced: %s", type(error).__name__)
+    def _beat(self, runtime: Runtime, orders: Orders) -> None:
+        self._look(orders)
+        announce(runtime.ledger.redis, self._announcements(runtime), self._vitals(runtime))
 
-    def _look(self, *, refuse: bool = False) -> None:
+    def _look(self, orders: Orders, *, refuse: bool = False) -> None:
         """Ask the server what it has; while it does not say, nothing is announced, and jobs wait."""
         try:
             self._cards = self.cards()
-            self.engine.up.set()
+            self._answer(wanted=orders.wanted() == LOADED)
         except SwitchtowerError as error:
             if refuse and isinstance(error, ConfigurationError):
                 raise
             self.engine.up.clear()
             self._cards = []
             self._say(str(error))
+
+    def _answer(self, *, wanted: bool) -> None:
+        """Take jobs, if operators want it so; a server that was away proves by one token that it is back."""
+        if not wanted:
+            self.engine.up.clear()
+        elif not self.engine.up.is_set():
+            if any(card.name == self.name for card in self._cards):
+                self.server.health_check()
+            self.engine.up.set()
 
     def _say(self, words: str) -> None:
         """Log what is amiss, once and not with each heartbeat."""
@@ -97,8 +102,14 @@ class RemoteModel:
         self._said = words
 
     def _announcements(self, runtime: Runtime) -> list[Announcement]:
-        busy, seen = runtime.keeper.count, now_ms()
-        return [Announcement(card=card, worker=self._worker, seen=seen, busy=busy) for card in self._cards]
+        said: dict[str, Any] = {"worker": self._worker, "seen": now_ms(), "busy": runtime.keeper.count}
+        return [Announcement(card=card, loaded=self.engine.up.is_set(), **said) for card in self._cards]
+
+    def _vitals(self, runtime: Runtime) -> Vitals:
+        """What is known here; slots, memory and speed are the server's own, and stand in its metrics."""
+        state = LOADED if self.engine.up.is_set() else UNLOADED
+        facts = {"state": state, "trouble": self._said[:500], "rows": runtime.keeper.count, **vitals.process()}
+        return Vitals(worker=self._worker, seen=now_ms(), model=self.name, **facts)
 
 
 def _base_name(local: Local) -> str:
@@ -107,30 +118,3 @@ def _base_name(local: Local) -> str:
         return NAME
     path = Path(local.base_model_path or "")
     return name_for(path.stem if path.suffix == ".gguf" else path.name)
-
-
-class PatientEngine:
-    """Holds jobs for a while where the server is known to be down, so that the others stay in the queue."""
-
-    def __init__(self, server: OpenAICompatible, patience_s: float) -> None:
-        self.up = threading.Event()
-        self._server = server
-        self._patience_s = patience_s
-
-    def generate(
-        self,
-        messages: Sequence[dict[str, str]],
-        adapter: str | None,
-        sampling: Sampling,
-        on_token: Callable[[str], None],
-        stop: Callable[[], str | None],
-        output: OutputFormat | None = None,
-    ) -> Generation:
-        """Answer the messages, or raise `ModelUnavailable`."""
-        end = time.monotonic() + self._patience_s
-        while not self.up.wait(POLL_S):
-            if (reason := stop()) is not None:
-                return Generation("", 0, 0, reason)
-            if time.monotonic() > end:
-                raise ModelUnavailable
-        return self._server.generate(messages, adapter, sampling, on_token, stop, output)

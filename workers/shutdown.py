@@ -25,16 +25,18 @@ class OrderlyWorker(Worker):  # type: ignore[misc]
         """Wait for the running steps; when most of the time is over, tell them to hand themselves back."""
         runtime: Runtime = self.app.runtime
         started, whole = time.monotonic(), runtime.settings.line.soft_shutdown_s
-        if not _until(_idle, started + whole * _LAST_CALL):
+        if not until(idle, started + whole * _LAST_CALL):
             runtime.halt.stop()
-            _until(_idle, started + whole)
+            until(idle, started + whole)
 
 
-def _idle() -> bool:
+def idle() -> bool:
+    """Whether every step that was begun has been acknowledged or handed back."""
     return not any(not request.acknowledged for request in tuple(state.active_requests))
 
 
-def _until(condition: Callable[[], bool], end: float) -> bool:
+def until(condition: Callable[[], bool], end: float) -> bool:
+    """Wait for the condition, at most until `end` on the monotonic clock; says whether it was met."""
     while not (met := condition()) and time.monotonic() < end:
         time.sleep(_LOOK_S)
     return met

@@ -24,7 +24,7 @@ from switchtower.jobs import (
     job_key,
 )
 from switchtower.queues import key, unacked_keys
-from switchtower.registry import MODELS
+from switchtower.registry import MODELS, order_key
 
 JOBS = job_key("*")
 META = key("celery", "celery-task-meta-*")
@@ -229,3 +229,6 @@ HIDING = (grant("set", writing(VAULTS)),)
 REVEALING = (grant("get", reading(VAULTS)),)
 ANNOUNCING = (grant("hset hdel hgetall", both(MODELS)),)
 ROUTING = (grant("hgetall", reading(MODELS)),)
+ORDERING = (grant("set", writing(order_key("*"))),)
+OBEYING = (grant("get", reading(order_key("*"))),)
+"""An operator's order to load or unload a model; it counts for its seal alone."""

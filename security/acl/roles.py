@@ -33,7 +33,7 @@ def roles(line: Line) -> dict[str, list[Grant]]:
         CLIENT: _client(),
         GUARDRAIL: [*_station(line, GUARDRAIL, ROUTER), *rights.REVEALING, *rights.DECIDING, *own],
         ROUTER: [*_station(line, ROUTER, GPU, CLOUDS), *rights.ROUTING, *own],
-        GPU: [*_generator(line, GPU), *own],
+        GPU: [*_generator(line, GPU), *rights.OBEYING, *own],
         CLOUD: [*_generator(line, CLOUD, CLOUDS), *own],
         TRAINING: _station(line, TRAINING),
         UPKEEP: _upkeep(line),
@@ -70,7 +70,8 @@ def _station(line: Line, role: str, *following: str, queue: str = "") -> list[Gr
 
 
 def _generator(line: Line, role: str, queue: str = "") -> list[Grant]:
-    station = _station(line, role, GUARDRAIL, queue=queue)
+    """An answer goes to the guardrail, and a request for which there is too little memory back to the router."""
+    station = _station(line, role, GUARDRAIL, ROUTER, queue=queue)
     return [*station, *rights.ANNOUNCING, *rights.HIDING, *rights.ASKING]
 
 
@@ -88,7 +89,7 @@ def _upkeep(line: Line) -> list[Grant]:
 def _operator(line: Line) -> list[Grant]:
     """All that a client may, and the whole of the command line."""
     queues = [grant("llen", *(reading(queue) for queue in (GUARDRAIL, ROUTER, GPU, CLOUDS, TRAINING, UPKEEP)))]
-    deciding = [*rights.LOOKING, *rights.RELEASING, *rights.DECIDING, rights.AUDITED]
+    deciding = [*rights.LOOKING, *rights.RELEASING, *rights.DECIDING, *rights.ORDERING, rights.AUDITED]
     return [*_client(), *queues, *deciding, *rights.commanding(line.db), *rights.watching(line.db)]
 
 

@@ -20,7 +20,7 @@ from switchtower.queues import AUDITED
 MAX_BACKLOG = 1_000_000
 _STANDING_MS = 10 * 365 * 86_400_000
 
-Topic = Literal["verdict", "permission", "lockdown", "release", "refusal", "approval", "trigger", "gap"]
+Topic = Literal["verdict", "permission", "lockdown", "release", "refusal", "approval", "trigger", "gap", "state"]
 Fact = str | int | float | bool | None | tuple[str, ...]
 
 

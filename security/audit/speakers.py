@@ -23,6 +23,7 @@ SPEAKERS: dict[str, frozenset[str]] = {
     "trigger":    frozenset({Role.CONTROLLER}),
     "refusal":    _ANYONE,
     "gap":        frozenset({Role.AUDITOR}),
+    "state":      frozenset({Role.OPERATOR}),
 }  # fmt: skip
 
 RAISE = ("lockdown", "locked")

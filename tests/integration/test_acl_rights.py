@@ -89,7 +89,8 @@ def consumers(queue: str) -> set[str]:
 def producers(queue: str) -> set[str]:
     """Who hands work to a queue: the stations before it, whoever gives back, upkeep, and clients to the first one."""
     following = {GUARDRAIL: {QUEUE_OF[ROUTE]}, ROUTER: {*(QUEUE_OF[wire] for wire in GENERATORS.values()), CLOUD_QUEUE}}
-    following |= {role: {QUEUE_OF[LINE[wire].next] for wire in GENERATORS.values()} for role in (GPU, "cloud")}
+    after = {QUEUE_OF[LINE[wire].next] for wire in GENERATORS.values()}
+    following |= {role: {*after, ROUTER} for role in (GPU, "cloud")}  # to the router: what a model is too small for
     found = {role for role, queues in following.items() if queue in queues} | consumers(queue) | {UPKEEP}
     return found | (HANDING_IN if queue == QUEUE_OF[SCREEN] else set())
 

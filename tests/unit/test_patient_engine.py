@@ -11,8 +11,8 @@ pytest.importorskip("openai", reason="a model's server needs the extra [cloud]")
 from switchtower.errors import LockdownActive, ModelUnavailable
 from switchtower.models import Sampling
 from tests.support.openai_server import BASE, openai_server
+from workers.patience import PatientEngine
 from workers.providers.openai_compatible import OpenAICompatible
-from workers.remote import PatientEngine
 
 ASKED = [{"role": "user", "content": "Who are you?"}]
 

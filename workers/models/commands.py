@@ -1,31 +1,43 @@
-"""`switchtower models`: what is served, and the base models in the cache."""
+"""`switchtower models`: what is served, loading and unloading it, and the base models in the cache."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-app = typer.Typer(no_args_is_help=True, help="List the models that are served; keep the base models in the cache.")
+if TYPE_CHECKING:
+    from switchtower.registry import Vitals
+
+app = typer.Typer(
+    no_args_is_help=True, help="List the models that are served, load and unload them; keep base models in the cache."
+)
 console = Console()
 
 Name = Annotated[str, typer.Argument(help="Its name in the cache.")]
+Served = Annotated[str, typer.Argument(help="The base model, as workers have announced it.")]
+Reason = Annotated[str, typer.Option(help="Why; it stands in the audit.")]
+Wait = Annotated[float, typer.Option(help="Seconds to wait until every worker has followed.")]
+Operator = Annotated[str | None, typer.Option(help="Your name, where several operators' keys lie here.")]
+PasswordFile = Annotated[Path | None, typer.Option(help="A file with your password, for automation.")]
+Wanted = Literal["loaded", "unloaded"]
 
 
 @app.command("list")
 def list_models() -> None:
-    """List the base models in the cache, then the models that workers have announced."""
+    """List the base models in the cache, the models that workers have announced, and how these workers are."""
     from switchtower.client import Client
-    from switchtower.overview import model_table
+    from switchtower.overview import model_table, worker_table
 
     console.print(_stored(_cache()))
     with Client() as client:
         console.print(model_table(client))
+        console.print(worker_table(client))
 
 
 @app.command()
@@ -85,6 +97,68 @@ def rm(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask."
     if not yes:
         typer.confirm(f"remove {name} from {_cache()}?", abort=True)
     console.print(f"{name} is gone; {decimal(shelf.remove(_cache(), name))} are free again")
+
+
+@app.command()
+def unload(
+    name: Served,
+    length: Annotated[str, typer.Option("--for", help="How long: 15m, 2h, 1d; then it is loaded again.")] = "30d",
+    reason: Reason = "",
+    wait: Wait = 60,
+    operator: Operator = None,
+    password_file: PasswordFile = None,
+) -> None:
+    """Have every worker of a base model give its memory back, in the operator's name; its jobs wait meanwhile."""
+    from security.permissions.words import seconds
+
+    _order(name, "unloaded", reason, wait, operator, password_file, seconds(length))
+
+
+@app.command()
+def load(
+    name: Served,
+    reason: Reason = "",
+    wait: Wait = 60,
+    operator: Operator = None,
+    password_file: PasswordFile = None,
+) -> None:
+    """Have every worker of a base model load it again, in the operator's name."""
+    _order(name, "loaded", reason, wait, operator, password_file)
+
+
+def _order(
+    name: str,
+    after: Wanted,
+    reason: str,
+    wait: float,
+    operator: str | None,
+    password_file: Path | None,
+    seconds: float | None = None,
+) -> None:
+    from security.permissions.acting import acting_operator, has_throwaway
+    from security.permissions.words import valid
+    from switchtower.connection import connect
+    from switchtower.settings import settings
+    from workers.models.ordering import laggards, serving
+    from workers.models.orders import STANDING_S, give
+
+    config = settings()
+    redis, heartbeat_s = connect(config.broker), config.local.heartbeat_s
+    serving(redis, name, heartbeat_s)
+    if operator is None and has_throwaway(config):
+        console.print("[yellow]a throw-away operator orders this[/]: its password lies in a file")
+    signer = acting_operator(config, operator, password_file)
+    valid(lambda: give(redis, signer, name, after, reason=reason, seconds=seconds or STANDING_S))
+    _tell(name, after, laggards(redis, name, after, heartbeat_s, wait))
+
+
+def _tell(name: str, after: str, left: list[Vitals]) -> None:
+    for one in left:
+        console.print(f"{one.worker}: still {one.state}{f', {one.trouble}' if one.trouble else ''}", soft_wrap=True)
+    if left:
+        console.print("[yellow]ordered[/], and not yet done everywhere; see `switchtower models list`")
+        raise typer.Exit(1)
+    console.print(f"[green]{after}[/]: {name}, on every worker that has it")
 
 
 def _stored(cache: Path) -> Table:

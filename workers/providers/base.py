@@ -1,8 +1,12 @@
-"""What the providers share: an answer."""
+"""What the providers share: a question and its answer."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
+
+from switchtower.models import OutputFormat, Sampling
 
 
 @dataclass(frozen=True)
@@ -14,3 +18,17 @@ class Generation:
     completion_tokens: int
     finish_reason: str
     scores: dict[str, float] | None = None
+
+
+class Answering(Protocol):
+    """Whatever answers chats, here or on a server."""
+
+    def generate(
+        self,
+        messages: Sequence[dict[str, str]],
+        adapter: str | None,
+        sampling: Sampling,
+        on_token: Callable[[str], None],
+        stop: Callable[[], str | None],
+        output: OutputFormat | None = None,
+    ) -> Generation: ...

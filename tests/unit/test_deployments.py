@@ -10,6 +10,7 @@ import pytest
 from switchtower.models import Capability, ModelCard, Provider
 from workers.adapters.deployments import (
     FILE,
+    AlreadyLive,
     Deployments,
     DeploymentsUnreadable,
     NothingToRollBack,
@@ -92,6 +93,18 @@ def test_a_deployment_after_a_rollback_is_what_the_next_rollback_undoes(deployme
     deployments.rollback("sorter", NAMES)
     deploy(deployments, "sorter-v10")
     assert deployments.rollback("sorter", NAMES).live == "sorter-v1"
+
+
+@pytest.mark.parametrize(("name", "share"), [("sorter-v1", None), ("sorter-v1", 0.5)])
+def test_deploying_what_is_live_changes_nothing(deployments, tmp_path, name, share):
+    with pytest.raises(AlreadyLive, match="sorter-v1"):
+        deploy(deployments, name, share)
+    assert not (tmp_path / FILE).exists()
+
+
+def test_deploying_the_live_version_again_ends_a_trial(deployments):
+    deploy(deployments, "sorter-v2", 0.1)
+    assert deploy(deployments, "sorter-v1") == Serving(live="sorter-v1")
 
 
 def test_the_history_keeps_reason_and_scores(deployments):

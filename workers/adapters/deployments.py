@@ -41,6 +41,10 @@ class NothingToRollBack(AdapterError):
     """No earlier version of this family was live."""
 
 
+class AlreadyLive(AdapterError):
+    """The deployment would change nothing."""
+
+
 class Serving(Frozen):
     """Who serves a family: the live version, and perhaps another one that gets a share of the traffic."""
 
@@ -104,7 +108,9 @@ class Deployments:
         family, _ = family_of(name)
 
         def change(before: Serving, _: Deployment | None) -> Serving:
-            return Serving(live=name) if share is None else Serving(live=before.live, trial=name, share=share)
+            if share is None:
+                return Serving(live=name)
+            return before if before.live == name else Serving(live=before.live, trial=name, share=share)
 
         return self._change(family, names, "deploy", change, reason, dict(scores))
 
@@ -124,6 +130,8 @@ class Deployments:
             known = families.get(family)
             before = serving(known, family, names)
             after = change(before, known)
+            if after == before:
+                raise AlreadyLive(f"{family}: {before.live} is live already, and nothing would change")
             entry = Change(at=now_ms(), action=action, before=before, after=after, reason=reason, scores=scores)
             history = (*(known.history if known else ()), entry)[-KEPT:]
             _write(self._directory, families | {family: Deployment(serving=after, history=history)})

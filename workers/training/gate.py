@@ -45,7 +45,8 @@ def published(directory: Path, name: str, heldout: Path | None = None) -> Job:
     check_name(name)
     card = shelf_in(directory).card(name)
     changes = {"system_prompt": card.system_prompt, "metric": card.scores[0].metric if card.scores else None}
-    return described(directory, name, heldout, heldout, **changes)
+    own = directory / name / "data" / "train.jsonl"
+    return described(directory, name, None if own.exists() else heldout, heldout, **changes)
 
 
 def usable(directory: Path, name: str) -> list[str]:

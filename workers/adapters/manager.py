@@ -272,7 +272,6 @@ class AdapterManager:
                 self._placed(resident)
             else:
                 self._superseded(resident, slot, weights)
-        self._wake()
 
     def _at_hand(self, resident: Resident) -> HostWeights | None:
         with self._changed:
@@ -284,6 +283,7 @@ class AdapterManager:
             resident.loaded = True
             resident.loaded_at = self._clock()
             self._settle()
+        self._wake()
 
     def _misplaced(self, resident: Resident, slot: int, error: Exception) -> None:
         """A job's part: the resident could not be loaded."""
@@ -310,6 +310,7 @@ class AdapterManager:
         with self._changed:
             self._slots.emptied(slot)
             self._settle()
+        self._wake()
 
     def _release(self, resident: Resident) -> None:
         """Called by a lease, without the lock."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from switchtower.errors import SwitchtowerError
 from switchtower.jobs import Event, Record, State
-from switchtower.messages import Feedback, JobResult, Turn, UserRequest
+from switchtower.messages import Feedback, JobResult, TrainingReport, TrainingRequest, Turn, UserRequest
 from switchtower.models import Capability, Complexity, JsonSchema, Labels, Privacy, Sampling
 from switchtower.settings import Settings
 
@@ -35,6 +35,8 @@ __all__ = [
     "Settings",
     "State",
     "SwitchtowerError",
+    "TrainingReport",
+    "TrainingRequest",
     "Turn",
     "UserRequest",
 ]

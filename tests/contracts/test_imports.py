@@ -91,6 +91,8 @@ def test_the_promised_names():
         "Settings",
         "State",
         "SwitchtowerError",
+        "TrainingReport",
+        "TrainingRequest",
         "Turn",
         "UserRequest",
     }
@@ -106,8 +108,9 @@ def test_the_names_that_stand_in_messages():
         "switchtower.route": "router",
         "switchtower.generate.local": "gpu",
         "switchtower.review": "guardrail",
+        "switchtower.train": "train",
     }
-    assert queues.QUEUES == ("guardrail", "router", "gpu", "upkeep")
+    assert queues.QUEUES == ("guardrail", "router", "gpu", "train", "upkeep")
     assert (queues.RESULT, queues.LOCKDOWN) == ("switchtower.result", "switchtower.lockdown")
     assert queues.key("job", "1") == "switchtower:job:1"
     job = "0190a000-0000-7000-8000-000000000000"

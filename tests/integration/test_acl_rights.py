@@ -17,7 +17,20 @@ from security.acl.users import users
 from security.lockdown.places import LEADER, REQUESTS, answer_key
 from switchtower.envelope import Role
 from switchtower.jobs import AUDIT, DEAD, DUE, FINISHED, FLAG, FLAG_CHANNEL, events_key, job_key
-from switchtower.queues import GPU, GUARDRAIL, QUEUE_OF, QUEUES, ROUTE, ROUTER, SCREEN, UPKEEP, key, unacked_keys
+from switchtower.queues import (
+    GPU,
+    GUARDRAIL,
+    QUEUE_OF,
+    QUEUES,
+    ROUTE,
+    ROUTER,
+    SCREEN,
+    TRAIN,
+    TRAINING,
+    UPKEEP,
+    key,
+    unacked_keys,
+)
 from switchtower.registry import MODELS
 from tasks.kinds import KINDS
 from tasks.line import GENERATORS, LINE
@@ -28,8 +41,9 @@ HERE = Line(extra_queues=(EXTRA,))
 ROLES = list(roles(HERE))
 STATIONS = {GUARDRAIL, ROUTER, GPU, "cloud"}
 HANDING_IN = {CLIENT, OPERATOR}
-WORKERS = {*STATIONS, UPKEEP, EXTRA}
-RAISERS = {CLIENT, OPERATOR, CONTROLLER, UPKEEP, *STATIONS}
+LEDGER = {*STATIONS, TRAINING, UPKEEP}
+WORKERS = {*LEDGER, EXTRA}
+RAISERS = {CLIENT, OPERATOR, CONTROLLER, *LEDGER}
 JOB = "01900000-0000-7000-8000-000000000001"
 
 
@@ -87,12 +101,12 @@ def consumers(queue: str) -> set[str]:
 
 
 def producers(queue: str) -> set[str]:
-    """Who hands work to a queue: the stations before it, whoever gives back, upkeep, and clients to the first one."""
+    """Who hands work to a queue: the stations before it, whoever gives back, upkeep, and clients to the first ones."""
     following = {GUARDRAIL: {QUEUE_OF[ROUTE]}, ROUTER: {*(QUEUE_OF[wire] for wire in GENERATORS.values()), CLOUD_QUEUE}}
     after = {QUEUE_OF[LINE[wire].next] for wire in GENERATORS.values()}
     following |= {role: {*after, ROUTER} for role in (GPU, "cloud")}  # to the router: what a model is too small for
     found = {role for role, queues in following.items() if queue in queues} | consumers(queue) | {UPKEEP}
-    return found | (HANDING_IN if queue == QUEUE_OF[SCREEN] else set())
+    return found | (HANDING_IN if queue in {QUEUE_OF[SCREEN], QUEUE_OF[TRAIN]} else set())
 
 
 @pytest.mark.parametrize("queue", [*QUEUES, CLOUD_QUEUE])
@@ -146,13 +160,13 @@ JEWELS = {
     "taking from the audit": (f"XDEL {AUDIT} 0-1", {AUDITOR}),
     "trimming the audit": (f"XTRIM {AUDIT} MAXLEN 0", {AUDITOR}),
     "deleting the audit": (f"DEL {AUDIT}", set()),
-    "adding to the audit": (f"XADD {AUDIT} * e x", {*STATIONS, UPKEEP, CONTROLLER, OPERATOR, AUDITOR}),
+    "adding to the audit": (f"XADD {AUDIT} * e x", {*LEDGER, CONTROLLER, OPERATOR, AUDITOR}),
     "reading a vault": (f"GET {key('vault', JOB)}", {GUARDRAIL}),
     "filling a vault": (f"SET {key('vault', JOB)} x PX 1", {GPU, "cloud"}),
     "deleting a vault": (f"DEL {key('vault', JOB)}", set()),
     "deleting a job": (f"DEL {job_key(JOB)}", set()),
-    "reading a job": (f"HGETALL {job_key(JOB)}", {*HANDING_IN, *STATIONS, UPKEEP}),
-    "changing a job": (f"HSET {job_key(JOB)} state done", {*HANDING_IN, *STATIONS, UPKEEP}),
+    "reading a job": (f"HGETALL {job_key(JOB)}", {*HANDING_IN, *LEDGER}),
+    "changing a job": (f"HSET {job_key(JOB)} state done", {*HANDING_IN, *LEDGER}),
     "reading what a model writes": (f"XREAD STREAMS {events_key(JOB)} 0", HANDING_IN),
     "listing jobs": (f"ZRANGE {DUE} 0 -1", {UPKEEP}),
     "listing finished jobs": (f"XRANGE {FINISHED} - +", set()),

@@ -16,7 +16,7 @@ import pytest
 from celery import Celery
 
 from switchtower import State, UserRequest
-from switchtower.queues import GENERATE_LOCAL, QUEUES, REVIEW, ROUTE, SCREEN, step_id
+from switchtower.queues import GENERATE_LOCAL, REVIEW, ROUTE, SCREEN, step_id
 from switchtower.settings import Flower
 from tests.support.harness import Harness, harness
 from tests.support.wait import until
@@ -24,6 +24,8 @@ from workers.system import _start_flower
 
 MARKER = "quibblethorn marzipan lighthouse"
 PASSWORD = "only-for-this-test"  # the same in every test process
+KINDS = ("guardrail", "router", "gpu", "upkeep")
+"""The workers of this line, each named like its queue."""
 WAIT_S = 30
 T = TypeVar("T")
 
@@ -75,7 +77,7 @@ def monitor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitor]:
         made = Monitor(line, f"http://127.0.0.1:{port}")
         eventually(lambda: _answers(made), line.logs)
         # Flower has asked for task events; the echo's worker obeys like the others, but logs warnings only.
-        eventually(lambda: line.said("Events of group {task} enabled") >= len(QUEUES) - 1, line.logs)
+        eventually(lambda: line.said("Events of group {task} enabled") >= len(KINDS) - 1, line.logs)
         yield made
 
 
@@ -86,7 +88,7 @@ def _answers(monitor: Monitor) -> bool:
     except (urllib.error.URLError, ConnectionError):
         return False
     consumed = {queue["name"] for worker in workers.values() for queue in worker.get("active_queues", ())}
-    return consumed == set(QUEUES)
+    return consumed == set(KINDS)
 
 
 @pytest.fixture(scope="module")
@@ -156,8 +158,8 @@ def test_queues_and_workers_are_listed(monitor: Monitor) -> None:
     queues = monitor.json("/api/queues/length")["active_queues"]
     kinds = {name.split("-")[0] for name in monitor.json("/api/workers")}
 
-    assert {queue["name"] for queue in queues} >= set(QUEUES)
-    assert kinds == {"guardrail", "router", "gpu", "upkeep"}
+    assert {queue["name"] for queue in queues} >= set(KINDS)
+    assert kinds == set(KINDS)
 
 
 def test_the_brokers_password_is_not_shown(monitor: Monitor) -> None:

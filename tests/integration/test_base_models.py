@@ -280,6 +280,16 @@ def test_shapes_that_four_bits_do_not_fit_are_served_in_bf16(tmp_path, cache):
         base_model.load(cache, source=source, dtype="nf4")
 
 
+@pytest.mark.skipif(not packs(), reason="this processor does not compute from 4 bits")
+def test_four_bits_made_elsewhere_are_refused_where_they_do_not_fit(tmp_path, cache, monkeypatch):
+    source = str(write_model(tmp_path / "odd", intermediate_size=96))
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(fourbits, "_unfit", lambda *_: {})
+        base_model.prepare(cache, source=source, dtype="nf4")
+    with pytest.raises(BaseModelError, match=r"96.*local\.weights=bf16"):
+        base_model.load(cache, source=source)
+
+
 def test_wrapping_a_model_for_training_does_not_change_what_an_adapter_may_target(llama, cache):
     base = base_model.load_dense(cache, source=str(llama))
     before = base.linears()

@@ -32,6 +32,9 @@ Weights = Literal["auto", "nf4", "bfloat16", "float32"]
 
 _OF_SETTING: dict[str, Weights] = {"auto": "auto", "nf4": "nf4", "bf16": "bfloat16", "fp32": "float32"}
 
+_WHOLE = {None, -1, 0}
+"""Numbers of layers on the GPU that leave the model on one device."""
+
 
 @dataclass(frozen=True, eq=False)
 class BaseModel:
@@ -99,6 +102,9 @@ def load(
     form = _chosen(home, dtype, device)
     made = manifest.checked(home / form)
     model = _placed(home / form, "float32" if dtype == "float32" else "bfloat16", device, gpu_layers)
+    shapes = targets(model)
+    if form == "nf4":
+        fourbits.expect_fit(made.name, shapes, device if gpu_layers in _WHOLE else "cpu")
     return BaseModel(
         model,
         fitting(home / form, load_tokenizer(home / form), model),
@@ -108,7 +114,7 @@ def load(
         context_tokens=made.context_tokens,
         sha256=made.sha256,
         hold=hold,
-        shapes=targets(model),
+        shapes=shapes,
     )
 
 
@@ -143,7 +149,7 @@ def best_device() -> str:
 
 
 def _placed(folder: Path, dtype: str, device: str, gpu_layers: int | None) -> Any:
-    if gpu_layers in {None, -1, 0}:
+    if gpu_layers is None or gpu_layers in _WHOLE:
         return load_model(folder, dtype, device)
     if device == "cpu":
         raise BaseModelError(f"local.gpu_layers is {gpu_layers}, but torch finds no GPU; unset it or set it to 0")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from switchtower.errors import BaseModelError
 from workers.models.loading import blueprint
 from workers.models.targets import targets
 from workers.quiet import quiet
+
+Shape = tuple[int, int]
 
 _IN, _OUT = 64, 32
 """bitsandbytes packs so many weights together on CPUs; other shapes end in an assertion."""
@@ -25,17 +28,17 @@ def computes_well(device: str) -> bool:
 
 def fits(dense: Path, device: str) -> bool:
     """Whether the model's layers have shapes that the device can pack."""
-    return not _unfit(dense, device)
+    return not _unfit(targets(blueprint(dense)), device)
 
 
-def expect_fit(dense: Path, device: str) -> None:
+def expect_fit(name: str, shapes: Mapping[str, Shape], device: str) -> None:
     """Refuse shapes that would fail at the first token."""
-    for name, (out, into) in _unfit(dense, device).items():
+    for layer, (out, into) in _unfit(shapes, device).items():
         why = f"a CPU packs multiples of {_OUT} by {_IN} only"
-        raise BaseModelError(f"{dense.parent.name}: {name} is {out} by {into}, and {why}; set local.weights=bf16")
+        raise BaseModelError(f"{name}: {layer} is {out} by {into}, and {why}; set local.weights=bf16")
 
 
-def _unfit(dense: Path, device: str) -> dict[str, tuple[int, int]]:
+def _unfit(shapes: Mapping[str, Shape], device: str) -> dict[str, Shape]:
     if device.startswith("cuda") or not computes_well(device):
         return {}
-    return {name: shape for name, shape in targets(blueprint(dense)).items() if shape[0] % _OUT or shape[1] % _IN}
+    return {name: shape for name, shape in shapes.items() if shape[0] % _OUT or shape[1] % _IN}

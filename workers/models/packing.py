@@ -10,9 +10,10 @@ from typing import Any
 from switchtower.errors import BaseModelError
 from workers.models.checks import check_architecture
 from workers.models.fourbits import expect_fit
-from workers.models.loading import expect_all, load_model, with_template
+from workers.models.loading import blueprint, expect_all, load_model, with_template
 from workers.models.progress import Overheard, Progress
 from workers.models.source import BESIDE
+from workers.models.targets import targets
 from workers.quiet import quiet
 
 _UNPACKED = 4
@@ -39,7 +40,7 @@ def unpack(source: Path, target: Path, name: str, progress: Progress) -> None:
 
 def quantise(dense: Path, target: Path, device: str, progress: Progress) -> None:
     """Write dense weights in 4 bits, with the same tokenizer."""
-    expect_fit(dense, device)
+    expect_fit(dense.parent.name, targets(blueprint(dense)), device)
     with quiet():
         import torch
         from transformers import BitsAndBytesConfig

@@ -157,6 +157,14 @@ def test_a_cancelled_ticket_is_never_admitted(stage):
     assert stage.manager.facts() == []
 
 
+def test_a_ticket_cancelled_while_its_adapter_is_read_leaves_nothing_behind(stage):
+    ticket = stage.manager.want("a")
+    stage.shelf.reading = lambda name: ticket.cancel()
+    stage.crew.run()
+    assert ticket.poll() is None
+    assert stage.manager.facts() == []
+
+
 def test_a_ticket_cancelled_while_it_waits_takes_no_slot(stage):
     held = [stage.lease("a"), stage.lease("b")]
     ticket = stage.want("c")
@@ -227,6 +235,30 @@ def test_a_closed_slot_opens_again_when_nobody_needs_it(stage):
     woken = stage.woken
     ticket.cancel()
     assert stage.woken > woken
+    assert late.poll() is not None
+
+
+def test_those_who_came_later_and_wait_do_not_keep_a_slot_open(stage):
+    lease = stage.lease("a")
+    stage.lease("b")
+    ticket = stage.want("c")
+    late = [stage.want("a"), stage.want("b")]
+    stage.wait(AGE)
+    assert late[0].poll() is None
+    stage.release(lease)
+    assert ticket.poll() is not None
+
+
+def test_slots_open_again_as_soon_as_one_of_them_was_enough(stage):
+    lease = stage.lease("a")
+    stage.lease("b")
+    stage.want("c")
+    stage.wait(2 * AGE)
+    late = stage.want("b")
+    assert late.poll() is None
+    stage.bank.rows[lease.slot] -= 1
+    lease.release()
+    assert stage.held()[1] == "a", "c is not in its slot yet"
     assert late.poll() is not None
 
 

@@ -165,9 +165,7 @@ class Slots:
         found = [
             one
             for one in self.residents.values()
-            if one.idle
-            and not self.is_pinned(one)
-            and (hurried or one.closed_for or now - one.loaded_at >= self._residency_s)
+            if one.idle and not self.is_pinned(one) and (hurried or now - one.loaded_at >= self._residency_s)
         ]
         return min(found, key=lambda one: one.used, default=None)
 

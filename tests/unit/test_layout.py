@@ -84,9 +84,6 @@ def test_places_grow_and_what_they_hold_stays(cache):
     cache.grow(5, 65)
     assert (cache.rows, cache.tokens) == (8, 128)
     assert torch.equal(cache.copy_out(3, 1)[0], kept[0])
-    cache.compact(4)
-    assert cache.rows == 4
-    assert torch.equal(cache.copy_out(3, 1)[0], kept[0])
 
 
 def test_rows_that_write_come_first_and_keep_their_contents(cache):

@@ -44,6 +44,12 @@ class Batch:
             last.place = request.place
         request.place, request.kept = -1, 0
 
+    def clear(self) -> None:
+        """Take every request out; what the model made of them is forgotten."""
+        for request in self._rows:
+            request.place, request.kept = -1, 0
+        self._rows = []
+
     def wipe(self, request: Request) -> None:
         """Leave nothing of a request's numbers in the cache."""
         self._cache.wipe(request.place)

@@ -71,13 +71,6 @@ class RowCache:
             rows, tokens = wide, long
         self._reshape(rows, _blocks(tokens))
 
-    def compact(self, rows: int) -> None:
-        """Keep the first rows only, and give the others' memory back."""
-        if rows:
-            self._reshape(rows, self.tokens)
-        else:
-            self.drop()
-
     def _reshape(self, rows: int, tokens: int) -> None:
         self._stores = [self._shaped(at, rows, tokens) for at in range(len(self._devices))]
         self.rows, self.tokens = rows, tokens

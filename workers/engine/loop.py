@@ -293,18 +293,20 @@ class Loop:
     # -- too little memory --------------------------------------------------------------------
 
     def _shrink(self) -> None:
-        """Go on with half of the rows; the others wait with what they have written. A single one goes elsewhere."""
+        """Begin again with half of the rows, from what they have written. A single one goes elsewhere.
+
+        Nothing is copied, because there is no memory for it.
+        """
         self.meter.shrunk += 1
-        self._rows = max(1, len(self._batch) // 2)
-        self._calm = 0
-        by_age = sorted(self._batch, key=lambda request: request.asked)
-        if len(by_age) <= 1:
-            for request in by_age or [self._waiting.popleft()]:
-                self._give_up(request)
-        for request in reversed(by_age[self._rows :]):
-            self._batch.remove(request)
-            self._waiting.appendleft(request)
-        self._runner.cache.compact(len(self._batch))
+        rows = sorted(self._batch, key=lambda request: request.asked)
+        self._rows, self._calm = max(1, len(rows) // 2), 0
+        if len(rows) <= 1:
+            self._give_up(rows[0] if rows else self._waiting.popleft())
+        else:
+            self._batch.clear()
+            self._waiting.extendleft(reversed(rows))
+        self._prefixes.forget()
+        self._runner.forget()
         logger.warning("out of memory: %d rows at a time from now on", self._rows)
 
     def _give_up(self, request: Request) -> None:

@@ -30,6 +30,14 @@ class Runner:
         logits = self._logits(layout)
         return list(logits.split([1 + len(part.branches) for part in parts]))
 
+    def forget(self) -> None:
+        """Give the rows' memory back to the device."""
+        import torch
+
+        self.cache.drop()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
     def _logits(self, layout: Layout) -> Any:
         import torch
 

@@ -1,6 +1,6 @@
-"""A gpu worker with the real model, whose next step hangs, dies or breaks once a file asks for it.
+"""A gpu worker with the real model, whose next step hangs or breaks once a file asks for it.
 
-Run as `python -m tests.support.hanging_worker --fault PATH`; the file's text is `hang`, `die` or `break`.
+Run as `python -m tests.support.hanging_worker --fault PATH`; the file's text is `hang` or `break`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from workers.parent import end_with_parent
 
 
 class FaultyRunner:
-    """The engine's runner; a fault is for one step, except `break`, which stays until the file is gone."""
+    """The engine's runner; it hangs once, and is broken until the file is gone."""
 
     def __init__(self, runner: Any, fault: Path) -> None:
         self._runner = runner
@@ -32,12 +32,9 @@ class FaultyRunner:
         wanted = self._fault.read_text() if self._fault.exists() else ""
         if wanted == "break":
             raise RuntimeError("the device is lost")
-        if wanted:
-            self._fault.unlink()
         if wanted == "hang":
+            self._fault.unlink()
             threading.Event().wait()
-        if wanted == "die":
-            raise SystemExit
         return self._runner.run(*step)
 
 

@@ -71,3 +71,11 @@ def test_the_registry_is_read_at_most_once_in_a_while(cache_s, reads):
 
 def test_nobody_announced_is_nobody():
     assert pool().candidates() == ()
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_model_that_was_unloaded_is_not_available_unless_another_worker_has_it(order):
+    unloaded = announcement("a").model_copy(update={"loaded": False})
+    assert facts(pool(unloaded).candidates()) == {"a": (False, 0)}
+    both = [unloaded, announcement("a", "other", busy=5)][::order]
+    assert facts(pool(*both).candidates()) == {"a": (True, 5)}

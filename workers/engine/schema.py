@@ -24,6 +24,9 @@ MAX_PROPERTIES = 256
 MAX_LENGTHS = 1024
 """The sum of all different string lengths, each up to 200: every character of them is tried on every token."""
 
+MAX_BOUNDED = 16
+"""Different string lengths: as alternatives of one another, each makes every step of an answer slower."""
+
 _LONGEST_TRIED = 200
 
 _NOTES = frozenset(
@@ -150,7 +153,8 @@ def _is_of(value: Any, types: list[Any]) -> bool:
 
 def _check_lengths(nodes: Iterator[dict[str, Any]]) -> None:
     lengths = {(node.get("minLength", 0), node.get("maxLength", 0)) for node in nodes}
-    if sum(min(max(pair), _LONGEST_TRIED) for pair in lengths) > MAX_LENGTHS:
+    lengths.discard((0, 0))
+    if len(lengths) > MAX_BOUNDED or sum(min(max(pair), _LONGEST_TRIED) for pair in lengths) > MAX_LENGTHS:
         raise FormatError("the schema bounds the lengths of too many strings; leave out some `maxLength`, or share one")
 
 

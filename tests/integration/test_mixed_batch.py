@@ -95,7 +95,8 @@ def test_a_caller_whose_stop_raises_ends_alone(engine, expected):
     assert all(rights(asked, answers[1:], expected))
 
 
-def test_a_row_that_breaks_the_step_ends_alone(engine, expected, monkeypatch):
+@pytest.mark.parametrize("place", [0, 2, 4])
+def test_a_row_that_breaks_the_step_ends_alone(engine, expected, monkeypatch, place):
     """A token that the vocabulary does not have makes the whole forward raise."""
     whole = engine._request
 
@@ -108,9 +109,9 @@ def test_a_row_that_breaks_the_step_ends_alone(engine, expected, monkeypatch):
     monkeypatch.setattr(engine, "_request", foreign)
     asked = questions(4)
     bad = {"adapter": "red-v1", "messages": [{"role": "user", "content": "break"}]}
-    answers = ask_together(engine, *asked, bad)
-    assert isinstance(answers[-1], IndexError)
-    assert all(rights(asked, answers[:-1], expected))
+    answers = ask_together(engine, *asked[:place], bad, *asked[place:])
+    assert isinstance(answers.pop(place), IndexError)
+    assert all(rights(asked, answers, expected))
     assert ask(engine, "red-v1", SHORT).text == expected["red-v1"]
 
 

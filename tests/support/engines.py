@@ -21,7 +21,7 @@ def load_base(dtype="float32"):
     return base_model.load(settings().local.cache_directory, dtype=dtype)
 
 
-def write_random(folder: Path, linears, seed, rank=2, targets=("q_proj",), size=0.25):
+def write_random(folder: Path, linears, seed, rank=2, targets=("q_proj",), size=0.25, base=base_model.NAME):
     """An adapter that changes answers, and is otherwise without sense."""
     import torch
     from safetensors.torch import save
@@ -35,9 +35,9 @@ def write_random(folder: Path, linears, seed, rank=2, targets=("q_proj",), size=
                 tensors[f"base_model.model.{name}.lora_{side}.weight"] = noise.to(torch.bfloat16)
     weights = save(tensors)
     folder.mkdir(exist_ok=True)
-    about = {"name": folder.name, "version": 1, "base": base_model.NAME, "rank": rank, "seed": seed}
+    about = {"name": folder.name, "version": 1, "base": base, "rank": rank, "seed": seed}
     about |= {"capabilities": ["general"], "system_prompt": "", "sha256": hashlib.sha256(weights).hexdigest()}
-    shape = {"peft_type": "LORA", "base_model_name_or_path": base_model.NAME, "r": rank, "lora_alpha": 4}
+    shape = {"peft_type": "LORA", "base_model_name_or_path": base, "r": rank, "lora_alpha": 4}
     (folder / CARD).write_text(json.dumps(about))
     (folder / CONFIG).write_text(json.dumps(shape | {"target_modules": list(targets)}))
     (folder / WEIGHTS).write_bytes(weights)

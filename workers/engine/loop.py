@@ -224,22 +224,28 @@ class Loop:
             return error
 
     def _take(self, requests: Sequence[Request], parts: Sequence[Part], logits: Sequence[Any]) -> None:
+        # All of them first: whoever leaves lets another row move, and that one takes along what it has kept.
+        for request, part, row in zip(requests, parts, logits, strict=True):
+            request.kept += 0 if isinstance(row, Exception) else len(part.ids)
         asking, rows = [], []
         for request, part, row in zip(requests, parts, logits, strict=True):
             if isinstance(row, Exception):
                 self._discard(request, row)
+            elif request.pending:
                 continue
-            request.kept += len(part.ids)
-            if request.pending:
-                continue
-            self._keep_prefix(request)
-            if part.tree:
-                self._score(request, part.tree, row)
-            elif self._masked(request, row):
+            elif self._finished_reading(request, part, row):
                 asking.append(request)
                 rows.append(row)
         if asking:
             self._write(asking, rows)
+
+    def _finished_reading(self, request: Request, part: Part, logits: Any) -> bool:
+        """Whether the request writes its next token from these logits."""
+        self._keep_prefix(request)
+        if part.tree:
+            self._score(request, part.tree, logits)
+            return False
+        return self._masked(request, logits)
 
     def _keep_prefix(self, request: Request) -> None:
         if request.prefix >= SHORTEST and not request.written and _prefix(request) not in self._prefixes:

@@ -307,7 +307,7 @@ class NoModelYet(JobError):
 
 
 class ModelUnavailable(JobError):
-    """The model's server does not answer; the job waits until it does."""
+    """The model does not answer now; the job waits until it does."""
 
     status = 503
 

@@ -50,26 +50,32 @@ class HaltStep(bootsteps.StartStopStep):  # type: ignore[misc]
         self._watch.end()
 
     def _tick(self, consumer: Any) -> None:
-        """Follow the flag, and leave when stopping; what breaks off half way is done again at the next tick."""
-        locked = self._runtime.halt.is_set() or self._runtime.halt.stopping
-        if locked and not self._halted:
-            self._leave_queues(consumer)
+        """Leave the queues or return to them; what breaks off half way with the connection is done again next time."""
+        why = self._why_not()
+        if why and not self._halted:
+            self._leave_queues(consumer, why)
             hand_back(consumer)
             interrupt_children(consumer)
-        elif not locked and self._halted:
+        elif not why and self._halted:
             self._return_to_queues(consumer)
-        self._halted = locked
+        self._halted = bool(why)
 
-    def _leave_queues(self, consumer: Any) -> None:
+    def _why_not(self) -> str:
+        """Why this worker must take no messages now, or nothing."""
+        runtime = self._runtime
+        if runtime.halt.stopping:
+            return "stopping"
+        return "locked down" if runtime.halt.is_set() else "its model is away" if runtime.away.is_set() else ""
+
+    def _leave_queues(self, consumer: Any, why: str) -> None:
         for queue in self._queues:
             consumer.cancel_task_queue(queue)
-        why = "stopping" if self._runtime.halt.stopping else "locked down"
         logger.warning("%s: no longer consuming %s", why, ", ".join(self._queues))
 
     def _return_to_queues(self, consumer: Any) -> None:
         for queue in self._queues:
             consumer.add_task_queue(queue)
-        logger.warning("released: consuming %s again", ", ".join(self._queues))
+        logger.warning("back: consuming %s again", ", ".join(self._queues))
 
 
 class EventStep(bootsteps.StartStopStep):  # type: ignore[misc]

@@ -52,12 +52,13 @@ class LocalModel:
         self.engine = PatientEngine(self, settings.line.grace_s)
         self._settings = settings
         self._holder = Holder(lambda progress: load() if load else base_model.served(local, progress), self._moved)
-        self._engine: Engine | None = None
+        self._serving: Engine | None = None
         self._checkup = Checkup()
         self._trouble = ""
         self._again = 0.0
         self._worker = f"{socket.gethostname()}/{os.getpid()}"
         self._runtime: Runtime | None = None
+        self._announced = False
 
     # -- what the station and the registry ask ------------------------------------------------
 
@@ -71,7 +72,7 @@ class LocalModel:
         output: OutputFormat | None = None,
     ) -> Generation:
         """Answer the messages; raises `ModelUnavailable` where the model was unloaded just now."""
-        engine = self._engine
+        engine = self._serving
         if engine is None:
             raise ModelUnavailable
         try:
@@ -102,13 +103,13 @@ class LocalModel:
         """Load the model and let it prove that it answers; raises `BaseModelError` where it does not."""
         base = self._holder.load()
         try:
-            self._engine = self.made(base)
-            expect_health(self._engine, self.name)
-            self._preload(self._engine)
+            self._serving = self.made(base)
+            expect_health(self._serving, self.name)
+            self._preload(self._serving)
         except BaseException:
             self._holder.unload(self._close)
             raise
-        self.engine.up.set()
+        self._be(away=False)
         self._trouble = ""
 
     def unload(self) -> None:
@@ -128,22 +129,28 @@ class LocalModel:
 
     def _moved(self, state: State) -> None:
         if state is State.UNLOADING:
-            self.engine.up.clear()
+            self._be(away=True)
         logger.info("%s is %s", self.name, state)
         self._announce()  # at once, so that the router prefers others from now on
 
+    def _be(self, *, away: bool) -> None:
+        """Take jobs or leave them in their queue, for other workers or for later; some may be here already."""
+        (self.engine.up.clear if away else self.engine.up.set)()
+        if self._runtime:
+            (self._runtime.away.set if away else self._runtime.away.clear)()
+
     def _drain(self) -> None:
         end = time.monotonic() + self._settings.line.soft_shutdown_s
-        pause, engine = threading.Event(), self._engine
+        pause, engine = threading.Event(), self._serving
         while engine and (engine.loop.rows or engine.loop.waiting) and time.monotonic() < end:
             pause.wait(_LOOK_S)
         self._close()
 
     def _close(self) -> None:
-        engine = self._engine
+        engine = self._serving
         if engine:
             engine.close()  # hands back what has not finished
-        self._engine = None
+        self._serving = None
 
     # -- while the worker runs ----------------------------------------------------------------
 
@@ -152,17 +159,19 @@ class LocalModel:
 
         Raises `BaseModelError` where the model cannot be loaded or does not answer; it is not announced then.
         """
-        local = self._settings.local
+        local, self._runtime = self._settings.local, runtime
         repeat("engine-watch", min(1.0, local.stuck_s / 4), lambda: self._watch(runtime))
         if orders.wanted() == LOADED:
             self.load()
+        else:
+            self._be(away=True)
         succeed(runtime.ledger.redis, self._announcements(runtime), local.heartbeat_s, self._vitals())
-        self._runtime = runtime
+        self._announced = True
         repeat("model-heartbeat", local.heartbeat_s, self._announce)
         repeat("model-orders", local.heartbeat_s, lambda: self._follow(runtime, orders))
 
     def _announce(self) -> None:
-        if self._runtime is None:
+        if self._runtime is None or not self._announced:
             return
         try:
             announce(self._runtime.ledger.redis, self._announcements(self._runtime), self._vitals())
@@ -175,14 +184,15 @@ class LocalModel:
         return [Announcement(card=card, loaded=loaded, **said) for card in self.cards()]
 
     def _vitals(self) -> Vitals:
-        engine, most = self._engine, self._settings.local.max_batch
+        engine, most = self._serving, self._settings.local.max_batch
         facts: dict[str, Any] = vitals.process() | vitals.gpu() | (vitals.of_engine(engine) if engine else {})
         facts |= {"state": self.state, "trouble": self._trouble[:500], "max_batch": most}
         return Vitals(worker=self._worker, seen=now_ms(), model=self.name, **facts)
 
     def _watch(self, runtime: Runtime) -> None:
-        engine = self._engine
+        engine = self._serving
         if engine and (why := trouble(engine.loop, self._settings.local.stuck_s)):
+            self._again = float("inf")  # nothing is loaded in here any more
             self.engine.up.clear()
             self._trouble = why
             give_up(runtime, engine.loop, why)
@@ -207,7 +217,7 @@ class LocalModel:
             logger.error("%s could not be loaded: %s", self.name, self._trouble)
 
     def _check(self, runtime: Runtime) -> None:
-        engine = self._engine
+        engine = self._serving
         if engine is None or not self._checkup.due(engine.loop.meter.steps):
             return
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import cached_property
 from typing import Any
 
@@ -27,6 +28,8 @@ class Runtime:
         self.settings = settings
         self.role = role
         self.halt = halt or Halt(settings.security.stale_s)
+        self.away = threading.Event()
+        """What this worker serves is not there now: it leaves its queues to others, and comes back to them."""
 
     @cached_property
     def ring(self) -> KeyRing:

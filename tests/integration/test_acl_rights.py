@@ -31,7 +31,7 @@ from switchtower.queues import (
     key,
     unacked_keys,
 )
-from switchtower.registry import MODELS
+from switchtower.registry import MODELS, order_key
 from tasks.kinds import KINDS
 from tasks.line import GENERATORS, LINE
 from workers.embedded import server_class
@@ -173,6 +173,9 @@ JEWELS = {
     "reading dead letters": (f"XREVRANGE {DEAD} + -", {OPERATOR}),
     "deleting the list of jobs": (f"DEL {DUE}", set()),
     "announcing a model": (f"HSET {MODELS} x y", {GPU, "cloud"}),
+    "ordering a model about": (f"SET {order_key('base')} x", {OPERATOR}),
+    "reading such an order": (f"GET {order_key('base')}", {GPU}),
+    "taking such an order back": (f"DEL {order_key('base')}", set()),
     "raising": (f"SET {FLAG} locked", RAISERS),
     "deleting the flag": (f"DEL {FLAG}", set()),
     "leading": (f"SET {LEADER} me", {CONTROLLER}),

@@ -85,7 +85,7 @@ def times_left(line):
 
 def expect_locked(line, lock):
     """Do something to the flag; expect that the line halts, and runs again only after the operator's release."""
-    until(lambda: log_lines(line, "released: consuming") == times_left(line), "the workers to consume")
+    until(lambda: log_lines(line, "back: consuming") == times_left(line), "the workers to consume")
     seen = times_left(line)
     lock()
     until(lambda: times_left(line) > seen, "the workers to leave their queues")

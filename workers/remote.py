@@ -65,20 +65,20 @@ class RemoteModel:
 
     def announce(self, runtime: Runtime, orders: Orders) -> None:
         """Tell the registry now, and every heartbeat from now on; raises where the server does not take the key."""
-        self._look(orders, refuse=True)
+        self._look(runtime, orders, refuse=True)
         redis, every_s = runtime.ledger.redis, self._settings.local.heartbeat_s
         succeed(redis, self._announcements(runtime), every_s, self._vitals(runtime))
         repeat("model-heartbeat", every_s, lambda: self._beat(runtime, orders))
 
     def _beat(self, runtime: Runtime, orders: Orders) -> None:
-        self._look(orders)
+        self._look(runtime, orders)
         announce(runtime.ledger.redis, self._announcements(runtime), self._vitals(runtime))
 
-    def _look(self, orders: Orders, *, refuse: bool = False) -> None:
+    def _look(self, runtime: Runtime, orders: Orders, *, refuse: bool = False) -> None:
         """Ask the server what it has; while it does not say, nothing is announced, and jobs wait."""
         try:
             self._cards = self.cards()
-            self._answer(wanted=orders.wanted() == LOADED)
+            self._answer(runtime, wanted=orders.wanted() == LOADED)
         except SwitchtowerError as error:
             if refuse and isinstance(error, ConfigurationError):
                 raise
@@ -86,8 +86,9 @@ class RemoteModel:
             self._cards = []
             self._say(str(error))
 
-    def _answer(self, *, wanted: bool) -> None:
+    def _answer(self, runtime: Runtime, *, wanted: bool) -> None:
         """Take jobs, if operators want it so; a server that was away proves by one token that it is back."""
+        (runtime.away.clear if wanted else runtime.away.set)()
         if not wanted:
             self.engine.up.clear()
         elif not self.engine.up.is_set():

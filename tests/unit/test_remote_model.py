@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +15,7 @@ from pydantic import SecretStr
 from switchtower.errors import ConfigurationError
 from switchtower.models import Capability, Privacy, Provider
 from switchtower.settings import Cost, Local, Settings
-from tests.support.openai_server import BASE, openai_server
+from tests.support.openai_server import BASE, Reply, openai_server
 from workers.remote import RemoteModel
 
 INTENT = "intent-classification-v1"
@@ -91,3 +93,52 @@ def test_a_server_outside_the_house_is_refused():
     with pytest.raises(ConfigurationError, match="private texts must not leave"):
         RemoteModel(Settings(local=Local(server_url=outside)))
     RemoteModel(Settings(local=Local(server_url=outside, server_is_private=True))).server.close()
+
+
+# -- with each heartbeat --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def runtime():
+    return SimpleNamespace(away=threading.Event(), keeper=SimpleNamespace(count=2))
+
+
+def wanting(state):
+    return SimpleNamespace(wanted=lambda: state)
+
+
+def told(model, runtime):
+    """What it tells the registry: which models are loaded, and the state of the whole."""
+    vitals = model._vitals(runtime)
+    return {one.card.name: one.loaded for one in model._announcements(runtime)}, vitals.state, vitals.trouble
+
+
+def test_a_server_that_is_up_is_asked_for_one_token_and_announced(server, remote, runtime):
+    model = remote()
+    for _ in range(3):
+        model._look(runtime, wanting("loaded"))
+    assert [request["max_tokens"] for request in server.requests] == [1]
+    assert told(model, runtime) == ({BASE: True}, "loaded", model._said)
+    assert (model._vitals(runtime).rows, model._vitals(runtime).gpu_bytes) == (2, None)
+
+
+def test_a_server_that_cannot_answer_one_token_is_not_announced(server, remote, runtime):
+    model = remote()
+    server.replies.append(Reply(status=500))
+    model._look(runtime, wanting("loaded"))
+    cards, state, trouble = told(model, runtime)
+    assert (cards, state) == ({}, "unloaded")
+    assert "500" in trouble
+    model._look(runtime, wanting("loaded"))
+    assert told(model, runtime)[:2] == ({BASE: True}, "loaded")
+
+
+def test_an_operator_takes_the_server_out_of_the_line_and_back(server, remote, runtime):
+    """It is still known, and leaves its queue to others."""
+    model = remote()
+    model._look(runtime, wanting("loaded"))
+    model._look(runtime, wanting("unloaded"))
+    assert told(model, runtime)[:2] == ({BASE: False}, "unloaded")
+    assert (runtime.away.is_set(), model.engine.up.is_set()) == (True, False)
+    model._look(runtime, wanting("loaded"))
+    assert (runtime.away.is_set(), model.engine.up.is_set()) == (False, True)

@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 export OMP_WAIT_POLICY ?= PASSIVE
 export HF_HUB_OFFLINE  ?= 1
 
-.PHONY: run up test check install adapters bench-line bench-kill bench-lockdown bench-guardrail fuzz help clean
+.PHONY: run up test check install adapters bench-line bench-kill bench-lockdown bench-guardrail bench-engine fuzz help clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -54,6 +54,10 @@ bench-kill: $(STAMP)  ## 40 SIGKILLs under load, plain Celery beside it
 
 bench-lockdown: $(STAMP)  ## 50 rounds of lockdown and release
 	$(BIN)/python ops/bench/lockdown.py
+
+bench-engine: $(STAMP)  ## the local engine against lock-and-swap, its memory, a soak of 10,000 requests
+	$(BIN)/switchtower models fetch
+	$(BIN)/python ops/bench/engine.py
 
 DATA ?= ../shared/data/security
 

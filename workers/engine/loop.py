@@ -63,10 +63,12 @@ class Loop:
     def submit(self, request: Request) -> None:
         """Queue a request; raises `WorkerStopping` where the engine has ended."""
         with self._news:
-            if self._closing:
-                raise WorkerStopping
-            self._waiting.append(request)
-            self._news.notify()
+            if not self._closing:
+                self._waiting.append(request)
+                self._news.notify()
+                return
+        self._close(request, End(error=WorkerStopping()))
+        raise WorkerStopping
 
     def wake(self) -> None:
         """Something that a waiting request needs may be there now."""
@@ -291,7 +293,7 @@ class Loop:
         request.written += 1
         self.meter.tokens += 1
         request.events.put(token)
-        if token in self._ends:
+        if token in self._ends or (request.grammar is not None and request.grammar.ended):
             self._leave(request, End("stop"))
         elif request.written >= request.most:
             self._leave(request, End("length"))

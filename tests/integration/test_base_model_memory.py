@@ -12,11 +12,11 @@ from workers.models import base as base_model
 from workers.models import fourbits
 
 
-@pytest.mark.skipif(not fourbits.computes_well("cpu"), reason="this processor does not compute from 4 bits")
+@pytest.mark.skipif(not fourbits.repacks(), reason="this processor does not compute from 4 bits")
 def test_the_built_in_model_in_four_bits_takes_at_most_120_mb():
     import torch
 
-    base = base_model.load(settings().local.cache_directory)
+    base = base_model.load(settings().local.cache_directory, dtype="nf4")
     with torch.inference_mode():
         base.model(torch.tensor([[1, 2, 3]]))
     assert numbers(base.model) <= 120e6

@@ -48,7 +48,7 @@ def cache(tmp_path):
 
 
 def packs():
-    return fourbits.computes_well("cpu")
+    return fourbits.repacks()
 
 
 def logits(base):
@@ -76,7 +76,7 @@ def standing(cache):
 def test_a_folder_of_safetensors_is_a_base_model(tmp_path, cache, kind, shape, linears):
     source = write_model(tmp_path / f"My {kind}", kind, **shape)
     base = base_model.load(cache, source=str(source))
-    assert (base.name, base.context_tokens, base.quantised) == (f"my-{kind}", CONTEXT, packs())
+    assert (base.name, base.context_tokens, base.quantised) == (f"my-{kind}", CONTEXT, fourbits.computes_well("cpu"))
     assert base.sha256 == hashlib.sha256((source / "model.safetensors").read_bytes()).hexdigest()
     assert {name.rpartition(".")[2] for name in base.linears()} == linears
     assert logits(base).isfinite().all()
@@ -90,6 +90,18 @@ def test_every_form_computes_the_same_model(llama, cache, form):
     wanted = logits(exact)
     assert (logits(other) - wanted).norm() <= FORMS[form] * wanted.norm()
     assert other.sha256 == exact.sha256
+
+
+@pytest.mark.parametrize(
+    ("repacks", "tiles", "four"), [(True, False, True), (True, True, False), (False, False, False)]
+)
+def test_four_bits_are_chosen_where_they_answer_batches_faster(monkeypatch, repacks, tiles, four):
+    import torch
+
+    monkeypatch.setattr(fourbits, "repacks", lambda: repacks)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
+    assert fourbits.computes_well("cpu") is four
+    assert fourbits.computes_well("cuda:0")
 
 
 def test_a_model_in_shards_is_one_model(tmp_path, cache):
@@ -287,7 +299,7 @@ def test_four_bits_made_elsewhere_are_refused_where_they_do_not_fit(tmp_path, ca
         elsewhere.setattr(fourbits, "_unfit", lambda *_: {})
         base_model.prepare(cache, source=source, dtype="nf4")
     with pytest.raises(BaseModelError, match=r"96.*local\.weights=bf16"):
-        base_model.load(cache, source=source)
+        base_model.load(cache, source=source, dtype="nf4")
 
 
 def test_wrapping_a_model_for_training_does_not_change_what_an_adapter_may_target(llama, cache):

@@ -17,9 +17,19 @@ _IN, _OUT = 64, 32
 
 
 def computes_well(device: str) -> bool:
-    """Whether this device decodes faster from 4 bits than from bf16."""
+    """Whether this device answers batches faster from 4 bits than from bf16.
+
+    A CPU with AMX does not: it multiplies bf16 in tiles, for sixteen rows in the time of one, and 4 bits row by row.
+    """
     if device.startswith("cuda"):
         return True
+    import torch
+
+    return repacks() and not torch.cpu._is_amx_tile_supported()
+
+
+def repacks() -> bool:
+    """Whether bitsandbytes has 4-bit products of its own on this CPU, for which it packs the weights anew."""
     with quiet():
         from bitsandbytes.functional import has_avx512bf16
 
@@ -39,6 +49,6 @@ def expect_fit(name: str, shapes: Mapping[str, Shape], device: str) -> None:
 
 
 def _unfit(shapes: Mapping[str, Shape], device: str) -> dict[str, Shape]:
-    if device.startswith("cuda") or not computes_well(device):
+    if device.startswith("cuda") or not repacks():
         return {}
     return {name: shape for name, shape in shapes.items() if shape[0] % _OUT or shape[1] % _IN}

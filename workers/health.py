@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from celery.signals import worker_shutdown
@@ -51,11 +52,18 @@ def give_up(runtime: Runtime, loop: Loop, why: str) -> None:
     end = time.monotonic() + runtime.settings.line.soft_shutdown_s
     worker_shutdown.connect(_end, weak=False)
     runtime.halt.stop()
-    loop.abandon()
+    try:
+        _hand_back(runtime, loop, end)
+    finally:
+        state.should_stop = os.EX_SOFTWARE  # Celery's loop closes its connection, which gives back what is still held
+        time.sleep(max(runtime.settings.line.soft_shutdown_s / 2, end - time.monotonic()))
+        _end()
+
+
+def _hand_back(runtime: Runtime, loop: Loop, end: float) -> None:
+    with suppress(RuntimeError):  # the thread has come back in this very moment, and hands them back itself
+        loop.abandon()
     until(lambda: not runtime.keeper.count and idle(), end)
-    state.should_stop = os.EX_SOFTWARE  # Celery's loop closes its connection, which gives back what is still held
-    time.sleep(max(runtime.settings.line.soft_shutdown_s / 2, end - time.monotonic()))
-    _end()
 
 
 def _end(**_: Any) -> None:

@@ -40,6 +40,7 @@ from tests.support.guarded import LINE, Guarded, guarded
 from tests.support.harness import ROOT
 from tests.support.permits import CARDS, asking
 from tests.support.wait import until
+from workers.models.orders import Orders, give
 
 KINDS = ("guardrail", "router", "gpu", "upkeep")
 
@@ -67,6 +68,15 @@ def test_jobs_are_answered_and_streamed(line):
     jobs = client.submit_many([f"Question {number}" for number in range(10)])
     assert [client.result(job, timeout=30).text for job in jobs] == [f"Question {number}" for number in range(10)]
     assert "".join(client.stream(jobs[0])) == "echo " * 10
+
+
+def test_an_operators_order_reaches_the_gpu_workers(line):
+    """Written by the one user, read by the other."""
+    refused = []
+    orders = Orders(line.redis("gpu"), line.admin.ring, "base", refused.append)
+    assert orders.wanted() == "loaded"
+    give(line.redis(OPERATOR), line.admin.signer(Role.OPERATOR), "base", "unloaded", seconds=60)
+    assert (orders.wanted(), refused) == ("unloaded", [])
 
 
 def test_a_model_that_is_long_dead_troubles_nobody_who_only_reads(line):

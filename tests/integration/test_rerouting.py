@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from security.acl.server import denials
 from switchtower import State, UserRequest
 from switchtower.envelope import Role
 from switchtower.errors import JobMoved, ModelOutOfMemory, NoCapableModel
@@ -19,6 +20,7 @@ from switchtower.queues import GENERATE_LOCAL, ROUTE
 from tasks.station import StationTask
 from tests.conftest import expect_no_leak
 from tests.support.cramped_worker import CRAMPED, ROOMY
+from tests.support.guarded import guarded
 from tests.support.harness import Harness, harness
 from tests.support.post import push_envelope, refusals, sealed, settled, states, wait_refused
 from tests.support.steps import Steps
@@ -139,6 +141,17 @@ def test_nobody_else_can_answer(tmp_path):
         assert line.client.result(line.client.submit(SHORT), timeout=30).model == CRAMPED
         assert line.supervisor.processes["gpu"].poll() is None
         expect_no_leak(line)
+
+
+def test_a_user_for_each_role_has_the_rights_for_it(tmp_path):
+    """The gpu worker hands the job back to the router as its own user; nothing that anybody does is denied."""
+    with guarded(tmp_path) as line:
+        command = (*WORKER, f"--least={LEAST}")
+        line.admin.supervisor.start("gpu", *command, SWITCHTOWER_BROKER__URL=line.urls["gpu"])
+        line.start("guardrail", "router", "upkeep")
+        client = line.client()
+        assert client.result(client.submit(LONG), timeout=30).model == ROOMY
+        assert [one for one in denials(line.admin.redis) if one.reason != "auth"] == []
 
 
 # -- never a loop ---------------------------------------------------------------------------------

@@ -116,10 +116,12 @@ def process(monkeypatch):
 
     def abandon():
         made.did.append("abandoned")
+        if made.raises:
+            raise made.raises
         if not made.stuck:
             made.held = 0
 
-    made.stuck = False
+    made.stuck, made.raises = False, None
     made.loop = SimpleNamespace(abandon=abandon)
     return made
 
@@ -133,3 +135,12 @@ def test_the_queues_are_left_before_jobs_are_handed_back_and_the_end_comes_in_an
     order = [one for one in process.did if one not in {"connected", ("waited", None)}]
     assert order == ["left the queues", "abandoned", ("waited", os.EX_SOFTWARE), ("exit", os.EX_SOFTWARE)]
     assert (process.held == 0) is not stuck
+
+
+@pytest.mark.parametrize("raises", [RuntimeError("deque mutated during iteration"), KeyError("a bug")])
+def test_whatever_goes_wrong_on_the_way_the_end_comes(process, raises):
+    """A worker that has left its queue and stays would be of no use to anybody."""
+    process.raises = raises
+    with pytest.raises(Ended):
+        give_up(process.runtime, process.loop, "it hangs")
+    assert process.did[-1] == ("exit", os.EX_SOFTWARE)

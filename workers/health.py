@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 IDLE_S = 60.0
 """A model that has done nothing for so long proves that it still can."""
 
+LEAVING_S = 0.15
+"""By then the consumer has seen that it is to leave its queues."""
+
 logger = get_logger(__name__)
 
 
@@ -61,6 +64,7 @@ def give_up(runtime: Runtime, loop: Loop, why: str) -> None:
 
 
 def _hand_back(runtime: Runtime, loop: Loop, end: float) -> None:
+    time.sleep(LEAVING_S)
     with suppress(RuntimeError):  # the thread has come back in this very moment, and hands them back itself
         loop.abandon()
     until(lambda: not runtime.keeper.count and idle(), end)

@@ -1,4 +1,4 @@
-"""What the built-in base model takes of the memory, and gives back."""
+"""What the built-in base model takes of the memory and gives back, and where it is in 4 bits."""
 
 from __future__ import annotations
 
@@ -10,6 +10,18 @@ from switchtower.settings import settings
 from tests.support.alone import run_alone
 from workers.models import base as base_model
 from workers.models import fourbits
+
+
+@pytest.mark.parametrize(
+    ("repacks", "tiles", "four"), [(True, False, True), (True, True, False), (False, False, False)]
+)
+def test_four_bits_are_chosen_where_they_answer_batches_faster(monkeypatch, repacks, tiles, four):
+    import torch
+
+    monkeypatch.setattr(fourbits, "repacks", lambda: repacks)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
+    assert fourbits.computes_well("cpu") is four
+    assert fourbits.computes_well("cuda:0")
 
 
 @pytest.mark.skipif(not fourbits.repacks(), reason="this processor does not compute from 4 bits")

@@ -92,18 +92,6 @@ def test_every_form_computes_the_same_model(llama, cache, form):
     assert other.sha256 == exact.sha256
 
 
-@pytest.mark.parametrize(
-    ("repacks", "tiles", "four"), [(True, False, True), (True, True, False), (False, False, False)]
-)
-def test_four_bits_are_chosen_where_they_answer_batches_faster(monkeypatch, repacks, tiles, four):
-    import torch
-
-    monkeypatch.setattr(fourbits, "repacks", lambda: repacks)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
-    assert fourbits.computes_well("cpu") is four
-    assert fourbits.computes_well("cuda:0")
-
-
 def test_a_model_in_shards_is_one_model(tmp_path, cache):
     source = write_model(tmp_path / "shards", shard="50KB")
     base = base_model.load(cache, source=str(source), dtype="float32")

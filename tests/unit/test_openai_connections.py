@@ -30,8 +30,8 @@ def provider(server):
     made.close()
 
 
-def ask(provider, stop=lambda: None):
-    return provider.generate([{"role": "user", "content": "Who are you?"}], None, Sampling(), str, stop)
+def ask(provider, stop=lambda: None, on_token=lambda _: None):
+    return provider.generate([{"role": "user", "content": "Who are you?"}], None, Sampling(), on_token, stop)
 
 
 def test_neither_a_proxy_nor_an_account_of_the_environment_is_used(server, monkeypatch):

@@ -7,12 +7,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from celery.utils.log import get_logger
 from redis.exceptions import RedisError
 
-from switchtower.errors import ModelOutOfMemory, ModelUnavailable, SwitchtowerError, WorkerStopping
+from switchtower.errors import AdapterBusy, ModelOutOfMemory, ModelUnavailable, SwitchtowerError, WorkerStopping
 from switchtower.messages import now_ms
 from switchtower.models import Capability, ModelCard, OutputFormat, Provider, Sampling
 from switchtower.registry import LOADED, Announcement, Vitals, announce, succeed
@@ -118,7 +119,8 @@ class LocalModel:
 
     def made(self, base: BaseModel) -> Engine:
         """An engine on this base model."""
-        return Engine(base, self.shelf, self._settings.local)
+        shelf = AdapterShelf(self.shelf.directory, base.name, base.sha256 or None)
+        return Engine(base, shelf, self._settings.local)
 
     def _preload(self, engine: Engine) -> None:
         try:
@@ -203,9 +205,23 @@ class LocalModel:
         if wanted != LOADED:
             self.unload()
         elif self.engine.up.is_set():
+            self._tidy()
             self._check(runtime)
         elif time.monotonic() >= self._again:
             self._load_again()
+
+    def _tidy(self) -> None:
+        """Adapters whose folders were taken away leave their slots; those whose folders came back may be had again."""
+        if (engine := self._serving) is None:
+            return
+        there = set(self.shelf.names())
+        for name in {fact.name for fact in engine.adapters.facts()} - there - engine.adapters.unloaded:
+            with suppress(AdapterBusy):
+                engine.adapters.unload(name, 0)
+        for name in engine.adapters.unloaded & there:
+            if name in self._settings.local.pinned_adapters:
+                engine.adapters.pin(name)
+            engine.adapters.readmit(name)
 
     def _load_again(self) -> None:
         try:

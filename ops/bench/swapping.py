@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from switchtower.models import Sampling
-from workers.adapters.shelf import AdapterShelf
+from workers.adapters.shelf import AdapterShelf, version_of
 from workers.engine.chat import prompt_ids
 from workers.engine.decoding import Transcript
 from workers.models.base import BaseModel
 from workers.providers.base import Generation
-from workers.training.switch import put_on, version_of
+from workers.training.switch import put_on
 
 
 class SwappingEngine:

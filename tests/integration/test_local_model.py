@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from types import SimpleNamespace
 
@@ -11,13 +12,22 @@ pytest.importorskip("torch", reason="the local engine needs the extra [local]")
 
 import torch
 
-from switchtower.errors import BaseModelError, ModelOutOfMemory, ModelUnavailable, WorkerStopping
+from switchtower.errors import (
+    AdapterForeign,
+    AdapterUnloaded,
+    BaseModelError,
+    ModelOutOfMemory,
+    ModelUnavailable,
+    WorkerStopping,
+)
 from switchtower.models import Sampling
 from switchtower.registry import LOADED, UNLOADED
 from switchtower.settings import Line, Local, Settings
+from tests.support.engines import write_random
 from tests.support.tiny import write_model
 from tests.support.wait import until
 from workers import local
+from workers.adapters.shelf import CARD
 from workers.local import LocalModel
 from workers.models import base as base_model
 from workers.models.holder import State
@@ -229,3 +239,34 @@ def test_an_engine_that_was_closed_on_purpose_is_not_dead(loaded, given_up):
     engine.close()
     loaded.model._watch(loaded.runtime)
     assert given_up == []
+
+
+def test_an_adapter_whose_folder_is_taken_away_leaves_its_slot_and_may_come_back(bench):
+    directory = bench.model.shelf.directory
+    directory.mkdir()
+    bench.follow()
+    write_random(directory / "red-v1", bench.base.linears(), 1, base="tiny")
+
+    def ask():
+        return bench.model.generate(ASKED, "red-v1", Sampling(max_tokens=2), str, lambda: None)
+
+    ask()
+    (directory / "red-v1").rename(directory.parent / "aside")
+    bench.follow()
+    until(lambda: not bench.engine.adapters.facts(), "an empty bank")
+    with pytest.raises(AdapterUnloaded):
+        ask()
+    (directory.parent / "aside").rename(directory / "red-v1")
+    bench.follow()
+    assert ask().completion_tokens
+
+
+def test_an_adapter_made_for_other_weights_of_the_same_name_is_refused(bench):
+    directory = bench.model.shelf.directory
+    directory.mkdir()
+    bench.follow()
+    write_random(directory / "red-v1", bench.base.linears(), 1, base="tiny")
+    card = directory / "red-v1" / CARD
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"base_sha256": "0" * 64}))
+    with pytest.raises(AdapterForeign):
+        bench.model.generate(ASKED, "red-v1", Sampling(max_tokens=2), str, lambda: None)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from switchtower.models import Sampling
 from switchtower.settings import Local, settings
-from workers.adapters.shelf import CARD, CONFIG, WEIGHTS, AdapterShelf
+from workers.adapters.shelf import CARD, CONFIG, WEIGHTS, AdapterShelf, version_of
 from workers.engine.chat import prompt_ids
 from workers.models import base as base_model
 
@@ -76,7 +76,7 @@ def peft_answers(base, shelf, names, messages, tokens):
     """What PEFT's own forward answers greedily, one adapter at a time, without the adapter for `None`."""
     import torch
 
-    from workers.training.switch import put_on, version_of
+    from workers.training.switch import put_on
 
     ids = torch.tensor([prompt_ids(base.tokenizer, messages)])
     peft, answers = None, {}

@@ -156,7 +156,7 @@ class AdapterManager:
         """Refuse the adapter from now on, wait for its rows to finish and empty its slot.
 
         Requests that wait for it get `AdapterUnloaded`. Raises `AdapterBusy` where the rows take longer; the slot is
-        emptied after them all the same. `preload` or `pin` lets the adapter in again.
+        emptied after them all the same. `readmit`, `preload` and `pin` let the adapter in again.
         """
         check_name(name)
         with self._changed:
@@ -171,6 +171,11 @@ class AdapterManager:
         with self._changed:
             if not self._changed.wait_for(lambda: not self._slots.holds(name), timeout):
                 raise AdapterBusy(f"{name} still answers jobs after {timeout:g} s; its slot is emptied after them")
+
+    def readmit(self, name: str) -> None:
+        """Let an adapter that was unloaded be wanted again."""
+        with self._changed:
+            self._unloaded.discard(name)
 
     @property
     def unloaded(self) -> frozenset[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from workers.adapters.shelf import Adapter, Card, Shape
+from workers.adapters.shelf import Adapter, Shape, version_of
 from workers.models.base import BaseModel
 from workers.quiet import quiet
 
@@ -16,11 +16,6 @@ def lora_config(rank: int, alpha: int, targets: list[str] | None = None) -> Any:
     from peft import LoraConfig
 
     return LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets or _ADAPTED, task_type="CAUSAL_LM")
-
-
-def version_of(card: Card) -> str:
-    """The name under which PEFT knows this version of an adapter."""
-    return f"{card.name}-{card.sha256[:12]}"
 
 
 def put_on(base: BaseModel, peft: Any, adapter: Adapter) -> Any:

@@ -3,50 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from security.guardrails import Guardrail
 from switchtower.envelope import Role, admit, unpack
 from switchtower.messages import Completion, Message, RoutingDecision, Screened, UserRequest
-from switchtower.models import ModelCard, OutputFormat, Sampling, Usage
+from switchtower.models import ModelCard, Usage
 from switchtower.queues import ROUTE
 from tasks.disguise import disguise
 from tasks.line import identity
 from tasks.release import Release, onset_of
 from tasks.station import Body
 from tasks.work import Work
+from workers.providers.base import Answering
 
 
-class Generation(Protocol):
-    """What an engine gives back."""
-
-    @property
-    def text(self) -> str: ...
-    @property
-    def prompt_tokens(self) -> int: ...
-    @property
-    def completion_tokens(self) -> int: ...
-    @property
-    def finish_reason(self) -> str: ...
-    @property
-    def scores(self) -> dict[str, float] | None: ...
-
-
-class Engine(Protocol):
-    """What the local generate station asks of an engine."""
-
-    def generate(
-        self,
-        messages: list[dict[str, str]],
-        adapter: str | None,
-        sampling: Sampling,
-        on_token: Callable[[str], None],
-        stop: Callable[[], str | None],
-        output: OutputFormat | None = None,
-    ) -> Generation: ...
-
-
-def local_generator(engine: Engine, guardrail: Guardrail) -> Body:
+def local_generator(engine: Answering, guardrail: Guardrail) -> Body:
     """The body of the local generate station."""
     onset_of(guardrail)  # now, and not while the first user waits
 

@@ -6,8 +6,7 @@ import argparse
 import os
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -22,20 +21,10 @@ from tasks.kinds import KINDS, build
 from tasks.station import Body
 from workers.boot import serve
 from workers.parent import end_with_parent
+from workers.providers.base import Generation
 from workers.runtime import Runtime
 
 CARD = ModelCard(name="echo", provider=Provider.LOCAL, capabilities=frozenset({Capability.GENERAL}))
-
-
-@dataclass(frozen=True)
-class Echo:
-    """An answer without a model."""
-
-    text: str
-    prompt_tokens: int = 1
-    completion_tokens: int = 1
-    finish_reason: str = "stop"
-    scores: dict[str, float] | None = None
 
 
 class Trace:
@@ -66,22 +55,22 @@ class EchoEngine:
 
     def generate(
         self,
-        messages: list[dict[str, str]],
+        messages: Sequence[dict[str, str]],
         adapter: str | None,
         sampling: Sampling,
         on_token: Callable[[str], None],
         stop: Callable[[], str | None],
         output: OutputFormat | None = None,
-    ) -> Echo:
+    ) -> Generation:
         if isinstance(output, Labels):
-            return Echo(output.labels[-1], scores=dict.fromkeys(output.labels, 1 / len(output.labels)))
+            return Generation(output.labels[-1], scores=dict.fromkeys(output.labels, 1 / len(output.labels)))
         name = self._trace.begin()
         for _ in range(self._tokens):
             stop()
             time.sleep(self._pause_s)
             self._trace.note(name, "token")
             on_token("echo ")
-        return Echo(messages[-1]["content"][:100], completion_tokens=max(1, self._tokens))
+        return Generation(messages[-1]["content"][:100], completion_tokens=max(1, self._tokens))
 
 
 def bodies(tokens: int, pause_s: float, trace: Path | None = None) -> Callable[[Settings, Runtime], dict[str, Body]]:

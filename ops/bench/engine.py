@@ -20,7 +20,6 @@ from memory import memory_rows, soak_rows
 from report import Row, console, finish, parser, progress
 from swapping import SwappingEngine
 from through import line_rows
-from traffic import Engine as Measured
 from traffic import interleaved, make_shelf, run, zipf
 
 from switchtower.models import Sampling
@@ -29,6 +28,7 @@ from workers.adapters.shelf import AdapterShelf
 from workers.engine.engine import Engine
 from workers.models import base as base_model
 from workers.models.base import BaseModel
+from workers.providers.base import Answering
 
 AT_ONCE, TOKENS, SLOTS = 16, 32, 8
 INTERLEAVED_AIM, ZIPF_AIM, BARE_AIM, FIRST_AIM, MISS_AIM_MS = 6.0, 4.0, 0.8, 1.5, 20.0
@@ -211,7 +211,7 @@ def _legs(bench: Bench, mine: list[str | None], others: list[str | None]) -> tup
     return _rate(bench.ours, mine), _rate(bench.swapping, others)
 
 
-def _rate(engine: Measured, adapters: list[str | None]) -> Callable[[], float]:
+def _rate(engine: Answering, adapters: list[str | None]) -> Callable[[], float]:
     return lambda: run(engine, adapters, TOKENS, AT_ONCE).rate
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from switchtower.models import Sampling
+from switchtower.models import OutputFormat, Sampling
 from workers.adapters.shelf import AdapterShelf, version_of
 from workers.engine.chat import prompt_ids
 from workers.engine.decoding import Transcript
@@ -31,8 +31,9 @@ class SwappingEngine:
         sampling: Sampling,
         on_token: Callable[[str], None],
         stop: Callable[[], str | None],
+        output: OutputFormat | None = None,
     ) -> Generation:
-        """One greedy answer."""
+        """One greedy answer, to its end and in no format."""
         import torch
 
         transcript = Transcript(self._base.tokenizer, sampling.stop, on_token)

@@ -9,11 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, Protocol
+from typing import Any
 
 from switchtower.models import Sampling
 from workers.adapters.shelf import CARD, CONFIG, WEIGHTS, AdapterShelf
 from workers.models.base import BaseModel
+from workers.providers.base import Answering
 
 SAID = (
     "Tell me about the sea in three sentences.",
@@ -25,19 +26,6 @@ SAID = (
     "Which words rhyme with station?",
     "Give me a plan for a day in the mountains.",
 )
-
-
-class Engine(Protocol):
-    """What is measured."""
-
-    def generate(
-        self,
-        messages: Sequence[dict[str, str]],
-        adapter: str | None,
-        sampling: Sampling,
-        on_token: Callable[[str], None],
-        stop: Callable[[], str | None],
-    ) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -58,7 +46,7 @@ class Run:
 
 
 def run(
-    engine: Engine, adapters: Sequence[str | None], tokens: int, at_once: int, tick: Callable[[], object] = int
+    engine: Answering, adapters: Sequence[str | None], tokens: int, at_once: int, tick: Callable[[], object] = int
 ) -> Run:
     """Ask once for each adapter in the list, so many at a time."""
     firsts: list[float] = []

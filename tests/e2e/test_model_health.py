@@ -119,6 +119,7 @@ def models(ward, switchtower, monkeypatch):
 
 def test_what_the_list_shows_of_a_worker(ward, models):
     ward.expect_answers(ward.ask("Is anybody there?"))
+    until(lambda: [one.rows for one in ward.vitals] == [0], "a heartbeat after the answer")
     said = models("list").out
     assert "tokens/s" in said
     (one,) = ward.vitals

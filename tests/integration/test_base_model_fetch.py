@@ -20,7 +20,13 @@ from workers.models import base as base_model
 from workers.models import shelf
 
 OUTSIDE = ("tokenizer/../../../outside.json", "../tokenizer-outside.json", "/tmp/tokenizer-outside.json")  # noqa: S108
-FETCH = "import sys; from switchtower.cli import main; sys.argv[1:] = {words!r}; main()"
+FETCH = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that run in the background inherit that it is ignored
+from switchtower.cli import main
+sys.argv[1:] = {words!r}
+main()
+"""
 
 
 @pytest.fixture(scope="module")

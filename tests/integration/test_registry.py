@@ -100,7 +100,8 @@ def cells(table):
 
 
 def test_the_tables_are_for_people(quick_broker):
-    announce(quick_broker.redis, [announcement("base", busy=2), announcement("gone", loaded=False)], FULL)
+    fresh = FULL.model_copy(update={"seen": now_ms()})
+    announce(quick_broker.redis, [announcement("base", busy=2), announcement("gone", loaded=False)], fresh)
     announce(quick_broker.redis, [], about("v", state="unloaded", trouble="no memory"))
     announce(quick_broker.redis, [], about("x", age_ms=60_000))
     assert [row[0] + row[4] + row[5] + row[6] for row in cells(model_table(quick_broker.client))] == [

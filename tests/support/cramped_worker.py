@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from security.assembled import make_guardrail
@@ -21,9 +21,9 @@ from switchtower.settings import Settings, settings
 from tasks.generate import local_generator
 from tasks.kinds import KINDS, build
 from tasks.station import Body
-from tests.support.mirror_worker import Reflection
 from workers.boot import serve
 from workers.parent import end_with_parent
+from workers.providers.base import Generation
 from workers.repeat import repeat
 from workers.runtime import Runtime
 
@@ -38,20 +38,20 @@ class Echo:
 
     def generate(
         self,
-        messages: list[dict[str, str]],
+        messages: Sequence[dict[str, str]],
         adapter: str | None,
         sampling: Sampling,
         on_token: Callable[[str], None],
         stop: Callable[[], str | None],
         output: OutputFormat | None = None,
-    ) -> Reflection:
+    ) -> Generation:
         """Say a piece, then find out that there is no memory for the rest."""
         text = messages[-1]["content"]
         on_token("Well, ")
         if adapter == CRAMPED and len(text) >= self.least:
             raise ModelOutOfMemory
         on_token(text)
-        return Reflection(text)
+        return Generation(text)
 
 
 def card(name: str, cost: float) -> ModelCard:

@@ -9,7 +9,7 @@ import argparse
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,23 +24,13 @@ from tasks.kinds import KINDS, build
 from tasks.station import Body
 from workers.boot import serve
 from workers.parent import end_with_parent
+from workers.providers.base import Generation
 from workers.runtime import Runtime
 
 CARD = ModelCard(name="mirror", provider=Provider.LOCAL, capabilities=frozenset({Capability.GENERAL}))
 PLACES = 4
 PIECE = 3
 """Characters per piece, so that every placeholder comes in several."""
-
-
-@dataclass(frozen=True)
-class Reflection:
-    """What the mirror said."""
-
-    text: str
-    prompt_tokens: int = 1
-    completion_tokens: int = 1
-    finish_reason: str = "stop"
-    scores: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,13 +41,13 @@ class Mirror:
 
     def generate(
         self,
-        messages: list[dict[str, str]],
+        messages: Sequence[dict[str, str]],
         adapter: str | None,
         sampling: Sampling,
         on_token: Callable[[str], None],
         stop: Callable[[], str | None],
         output: OutputFormat | None = None,
-    ) -> Reflection:
+    ) -> Generation:
         """Say it in pieces, and return it whole."""
         with self.seen.open("a") as file:
             file.write(json.dumps(messages) + "\n")
@@ -65,7 +55,7 @@ class Mirror:
         for start in range(0, len(text), PIECE):
             stop()
             on_token(text[start : start + PIECE])
-        return Reflection(text)
+        return Generation(text)
 
 
 def bodies(seen: Path) -> Callable[[Settings, Runtime], dict[str, Body]]:

@@ -38,7 +38,7 @@ from tasks.line import LINE, identity
 from tasks.review import reviewer
 from tasks.screen import screener
 from tasks.work import Work
-from tests.support.mirror_worker import Reflection
+from workers.providers.base import Generation
 
 MINUTE_MS = 60_000
 KEYS = {role: Signer.create(role) for role in (Role.GUARDRAIL, Role.ROUTER, Role.GPU, Role.CLOUD)}
@@ -89,18 +89,18 @@ class Player:
 
     def generate(
         self, messages: Any, adapter: Any, sampling: Any, on_token: Any, stop: Any, output: Any = None
-    ) -> Reflection:
+    ) -> Generation:
         """Say it in pieces; of labels, say the last one."""
         self.seen.append(messages)
         self.output = output
         if isinstance(output, Labels):
             share = 1 / len(output.labels)
-            return Reflection(output.labels[-1], scores=dict.fromkeys(output.labels, share))
+            return Generation(output.labels[-1], scores=dict.fromkeys(output.labels, share))
         text = self.says.replace("{}", messages[-1]["content"])
         for start in range(0, len(text), self.pieces):
             stop()
             on_token(text[start : start + self.pieces])
-        return Reflection(text)
+        return Generation(text)
 
 
 class Scene:

@@ -14,9 +14,9 @@ class Generation:
     """One answer; `finish_reason` is `stop`, `length` or whatever reason the request was stopped for."""
 
     text: str
-    prompt_tokens: int
-    completion_tokens: int
-    finish_reason: str
+    prompt_tokens: int = 1
+    completion_tokens: int = 1
+    finish_reason: str = "stop"
     scores: dict[str, float] | None = None
 
 

@@ -6,6 +6,7 @@ tokens that callers got, prompts included in the time. Run it on a machine that 
 
 from __future__ import annotations
 
+import random
 import sys
 import tempfile
 import time
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 from memory import memory_rows, soak_rows
@@ -44,6 +45,7 @@ class Bench:
     rounds: int
     weights: str
     threads: int
+    residency_s: float
     at_once: int = AT_ONCE
     tokens: int = TOKENS
     rows: list[Row] = field(default_factory=list)
@@ -96,14 +98,18 @@ def first_rows(bench: Bench) -> None:
     """Time to first token of a newcomer: into an idle engine, and as the sixteenth of a batch that writes."""
     name = bench.shelf.names()[0]
 
-    def idle() -> float:
-        return run(bench.ours, [name] * 5, 1, 1).first
+    def asked() -> float:
+        found = []
+        for _ in range(8):
+            time.sleep(random.uniform(0, 0.3))  # or each question would come just after a step has begun
+            found.append(run(bench.ours, [name], 1, 1).first)
+        return mean(found)
 
     def busy() -> float:
         with _writing(bench.ours, bench.shelf.names()[:SLOTS], AT_ONCE - 1):
-            return run(bench.ours, [name] * 5, 1, 1).first
+            return asked()
 
-    idles, busies = bench.turns(idle, busy)
+    idles, busies = bench.turns(asked, busy)
     ratio = median(b / a for a, b in zip(idles, busies, strict=True))
     said = f"{ratio:.2f} ({median(busies) * 1000:.0f} / {median(idles) * 1000:.0f} ms)"
     bench.rows.append(
@@ -132,6 +138,7 @@ def miss_rows(bench: Bench) -> None:
     cold, warm = [], []
     for times in (cold, warm):
         for name in names[SLOTS : 3 * SLOTS]:
+            time.sleep(2 * bench.residency_s / SLOTS)  # an adapter that has just come keeps its slot for a while
             started = time.perf_counter()
             ticket = manager.want(name)
             while (lease := ticket.poll()) is None:
@@ -189,9 +196,8 @@ def _bench(args: Any, folder: Path) -> Iterator[Bench]:
     one, other = (_base(args) for _ in range(2))
     shelf = make_shelf(folder, one, args.adapters, args.rank)
     local = Local(max_batch=AT_ONCE, max_concurrent_adapters=SLOTS, threads=args.threads)
-    bench = Bench(
-        Engine(one, shelf, local), SwappingEngine(other, shelf, SLOTS), shelf, args.rounds, args.weights, args.threads
-    )
+    both = Engine(one, shelf, local), SwappingEngine(other, shelf, SLOTS)
+    bench = Bench(*both, shelf, args.rounds, args.weights, args.threads, local.adapter_residency_s)
     try:
         yield bench
     finally:

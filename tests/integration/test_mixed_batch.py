@@ -146,6 +146,42 @@ def test_too_little_memory_makes_the_batch_smaller_and_no_answer_different(base,
     assert shrunk
 
 
+def test_a_newcomer_for_whom_there_is_no_memory_waits_for_those_who_have_theirs(base, shelf, expected, monkeypatch):
+    engine = Engine(base, shelf, SMALL)
+    batch = engine.loop._batch
+    add = batch.add
+
+    def scarce(request):
+        if len(batch) >= 1:
+            raise MemoryError
+        add(request)
+
+    monkeypatch.setattr(batch, "add", scarce)
+    asked = questions(5)
+    answers = ask_together(engine, *asked)
+    shrunk = engine.loop.meter.shrunk
+    engine.close()
+    assert all(rights(asked, answers, expected))
+    assert shrunk
+
+
+def test_what_earlier_rows_have_left_is_given_up_for_a_newcomer(base, shelf, monkeypatch):
+    engine = Engine(base, shelf, SMALL)
+    ask(engine)
+    grow, tries = engine.cache.grow, []
+
+    def scarce(rows, tokens):
+        tries.append(engine.cache.rows)
+        if engine.cache.rows:
+            raise MemoryError
+        grow(rows, tokens)
+
+    monkeypatch.setattr(engine.cache, "grow", scarce)
+    assert ask(engine, None, SHORT).completion_tokens == TOKENS
+    engine.close()
+    assert tries[-1] == 0
+
+
 def test_a_request_that_is_too_large_even_alone_is_given_back(base, shelf, monkeypatch):
     engine = Engine(base, shelf, SMALL)
 

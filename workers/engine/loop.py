@@ -172,16 +172,9 @@ class Loop:
         if request.ended:
             self._close(request, End())
             return
-        try:
-            self._batch.add(request)
-        except Exception as error:
-            if not lacks_memory(error):
-                raise
-            self._waiting.appendleft(request)
-            self._shrink()
-            return
-        self.meter.waited(time.monotonic() - request.asked)
-        self._begin_with_prefix(request)
+        if self._added(request):
+            self.meter.waited(time.monotonic() - request.asked)
+            self._begin_with_prefix(request)
 
     def _begin_with_prefix(self, request: Request) -> None:
         if request.prefix < SHORTEST:
@@ -300,6 +293,28 @@ class Loop:
 
     # -- too little memory --------------------------------------------------------------------
 
+    def _added(self, request: Request) -> bool:
+        """Whether the request has its place now; where there is no memory for one, it waits until others have left."""
+        try:
+            self._batch.add(request)
+        except Exception as error:
+            if not lacks_memory(error):
+                raise
+            return self._squeezed_in(request)
+        return True
+
+    def _squeezed_in(self, request: Request) -> bool:
+        self.meter.shrunk += 1
+        if len(self._batch):
+            self._waiting.appendleft(request)
+            self._rows, self._calm = len(self._batch), 0
+        elif self._runner.cache.rows:  # what earlier rows have left may be in the way
+            self._forget()
+            return self._added(request)
+        else:
+            self._close(request, End(error=ModelOutOfMemory()))
+        return False
+
     def _shrink(self) -> None:
         """Begin again with half of the rows, from what they have written. A single one goes elsewhere.
 
@@ -308,21 +323,17 @@ class Loop:
         self.meter.shrunk += 1
         rows = sorted(self._batch, key=lambda request: request.asked)
         self._rows, self._calm = max(1, len(rows) // 2), 0
-        if len(rows) <= 1:
-            self._give_up(rows[0] if rows else self._waiting.popleft())
+        if len(rows) == 1:
+            self._leave(rows[0], End(error=ModelOutOfMemory()))
         else:
             self._batch.clear()
             self._waiting.extendleft(reversed(rows))
-        self._prefixes.forget()
-        self._runner.forget()
+        self._forget()
         logger.warning("out of memory: %d rows at a time from now on", self._rows)
 
-    def _give_up(self, request: Request) -> None:
-        end = End(error=ModelOutOfMemory())
-        if request.place >= 0:
-            self._leave(request, end)
-        else:
-            self._close(request, end)
+    def _forget(self) -> None:
+        self._prefixes.forget()
+        self._runner.forget()
 
     def _recover(self) -> None:
         self._calm += 1

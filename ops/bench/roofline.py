@@ -131,6 +131,7 @@ def engine_rate(place: Place, model: Any, batch: int, length: int, adapters: int
 @dataclass(frozen=True)
 class _Base:
     model: Any
+    quantised: bool = True
 
 
 def _adapter(torch: Any, linears: dict[str, tuple[int, int]]) -> HostWeights:

@@ -44,6 +44,16 @@ def test_rows_that_write_and_pieces_of_prompts_lie_side_by_side(cache):
     assert layout.wanted == [0, 1, 4]
 
 
+def test_padding_stands_behind_everyone_and_is_kept_nowhere(cache):
+    layout = Layout([Part(1, 2, 3, [10, 11])], 0, cache, padding=3)
+    assert layout.ids == [10, 11, 0, 0, 0]
+    assert layout.positions == [3, 4, 0, 0, 0]
+    assert layout.slots == [2, 2, 0, 0, 0]
+    assert layout.wanted == [1]
+    keys, _ = cache.write(0, layout, torch.ones(1, 2, 5, 3), torch.ones(1, 2, 5, 3))
+    assert keys.sum() == keys[1, :, 3:5].sum() == 2 * 2 * 3
+
+
 def test_rows_of_different_lengths_see_their_own_tokens_only(cache):
     (view,) = Layout([Part(0, 0, 3, [1]), Part(1, 0, 1, [1])], 2, cache).views("cpu", torch.float32, None)
     assert view.length == 4

@@ -55,4 +55,7 @@ def attend(
         )
         for view in views
     ]
-    return torch.cat([view.tokens(part) for view, part in zip(views, parts, strict=True)]).unsqueeze(0), None
+    answers = [view.tokens(part) for view, part in zip(views, parts, strict=True)]
+    if layout.padding:
+        answers.append(query.new_zeros((layout.padding, *answers[0].shape[1:])))
+    return torch.cat(answers).unsqueeze(0), None

@@ -97,8 +97,9 @@ class RowCache:
         at, layer = self._home[layer]
         both = self._stores[at][layer]
         index = layout.places(both.device)
+        kept = key.shape[2] - layout.padding
         for buffer, new in zip(both, (key, value), strict=True):
-            buffer.view(-1, self.shape.size).index_copy_(0, index, new[0].reshape(-1, self.shape.size))
+            buffer.view(-1, self.shape.size).index_copy_(0, index, new[0, :, :kept].reshape(-1, self.shape.size))
         return both[0], both[1]
 
     def move(self, source: int, target: int, length: int) -> None:

@@ -68,8 +68,10 @@ class View:
 class Layout:
     """One step. The first `writing` parts are one token each, of the rows at places 0, 1, 2 …"""
 
-    def __init__(self, parts: Sequence[Part], writing: int, cache: RowCache) -> None:
+    def __init__(self, parts: Sequence[Part], writing: int, cache: RowCache, padding: int = 0) -> None:
         self.parts = parts
+        self.padding = padding
+        """Tokens behind all others that nobody sees and nobody keeps."""
         self.writing = writing
         self.cache = cache
         self._places: dict[Any, Any] = {}
@@ -77,15 +79,15 @@ class Layout:
 
     @cached_property
     def ids(self) -> list[int]:
-        return [token for part in self.parts for token in (*part.ids, *part.branches)]
+        return [token for part in self.parts for token in (*part.ids, *part.branches)] + [0] * self.padding
 
     @cached_property
     def positions(self) -> list[int]:
-        return [position for part in self.parts for position in part.positions]
+        return [position for part in self.parts for position in part.positions] + [0] * self.padding
 
     @cached_property
     def slots(self) -> list[int]:
-        return [part.slot for part in self.parts for _ in range(part.width)]
+        return [part.slot for part in self.parts for _ in range(part.width)] + [0] * self.padding
 
     @cached_property
     def firsts(self) -> list[int]:

@@ -13,6 +13,8 @@ from workers.engine.layout import Layout, Part
 if TYPE_CHECKING:
     from workers.models.base import BaseModel
 
+FEW, ROUND = 16, 8
+
 
 class Runner:
     """The model with the rows' cache and the adapters' bank; used by one thread."""
@@ -21,14 +23,23 @@ class Runner:
         attention.adopt(base.model)
         self._model = base.model
         self._device = base.model.get_input_embeddings().weight.device
+        self._pads = not base.quantised
         self.bank = bank
         self.cache = cache
 
     def run(self, parts: Sequence[Part], writing: int) -> list[Any]:
         """Logits of each part: [1, vocabulary], or [1 + labels' tokens, vocabulary] where it has a tree."""
-        layout = Layout(parts, writing, self.cache)
+        layout = Layout(parts, writing, self.cache, self._padding(sum(part.width for part in parts)))
         logits = self._logits(layout)
         return list(logits.split([1 + len(part.branches) for part in parts]))
+
+    def _padding(self, tokens: int) -> int:
+        """Tokens that make a long step's number a multiple of eight.
+
+        oneDNN compiles and keeps a kernel for each number of tokens, and hundreds of them take hundreds of megabytes;
+        with 4 bits on a CPU, where a token more costs as much as any, it is left.
+        """
+        return -tokens % ROUND if self._pads and tokens > FEW else 0
 
     def forget(self) -> None:
         """Give the rows' memory back to the device."""

@@ -103,8 +103,8 @@ def by_kombu(config):
 
 
 def by_backend(config):
-    app = create_app(config)
-    app.backend.client.ping()
+    with create_app(config).backend.client as client:
+        client.ping()
 
 
 def by_asyncio(config):

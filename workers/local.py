@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +13,7 @@ from redis.exceptions import RedisError
 
 from switchtower.errors import AdapterBusy, ModelOutOfMemory, ModelUnavailable, SwitchtowerError, WorkerStopping
 from switchtower.messages import now_ms
-from switchtower.models import Capability, ModelCard, OutputFormat, Provider, Sampling
+from switchtower.models import ModelCard, OutputFormat, Sampling
 from switchtower.registry import LOADED, Announcement, Vitals, announce, succeed
 from switchtower.settings import Settings
 from workers import vitals
@@ -23,6 +21,7 @@ from workers.adapters import SHIPPED
 from workers.adapters.shelf import AdapterShelf
 from workers.engine.engine import Engine
 from workers.health import Checkup, expect_health, give_up, trouble
+from workers.introduction import base_card, worker_name
 from workers.models import base as base_model
 from workers.models.base import BaseModel
 from workers.models.holder import Holder, State
@@ -57,7 +56,7 @@ class LocalModel:
         self._checkup = Checkup()
         self._trouble = ""
         self._again = 0.0
-        self._worker = f"{socket.gethostname()}/{os.getpid()}"
+        self._worker = worker_name()
         self._runtime: Runtime | None = None
         self._announced = False
 
@@ -87,10 +86,8 @@ class LocalModel:
     def cards(self) -> list[ModelCard]:
         """The base model and every adapter on it, at this deployment's cost."""
         cost, context = self._settings.cost.local_cost_per_token, self._settings.local.context_size
-        able = frozenset({Capability.GENERAL})
-        base = ModelCard(name=self.name, provider=Provider.LOCAL, capabilities=able, base=self.name)
         priced = {"cost_per_token": cost, "context_tokens": context}
-        return [card.model_copy(update=priced) for card in (base, *self.shelf.cards())]
+        return [card.model_copy(update=priced) for card in (base_card(self.name), *self.shelf.cards())]
 
     @property
     def state(self) -> State:

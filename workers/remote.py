@@ -6,8 +6,6 @@ Not covered: putting adapters on the server; it is started with them, or told of
 
 from __future__ import annotations
 
-import os
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +13,13 @@ from celery.utils.log import get_logger
 
 from switchtower.errors import ConfigurationError, SwitchtowerError
 from switchtower.messages import now_ms
-from switchtower.models import Capability, ModelCard, Provider
+from switchtower.models import ModelCard
 from switchtower.registry import LOADED, UNLOADED, Announcement, Vitals, announce, succeed
 from switchtower.settings import Local, Settings
 from workers import vitals
 from workers.adapters import SHIPPED
 from workers.adapters.shelf import AdapterShelf
+from workers.introduction import base_card, worker_name
 from workers.models.builtin import NAME
 from workers.models.orders import Orders
 from workers.models.source import name_for
@@ -49,15 +48,14 @@ class RemoteModel:
         self._settings = settings
         self._cards: list[ModelCard] = []
         self._said = ""
-        self._worker = f"{socket.gethostname()}/{os.getpid()}"
+        self._worker = worker_name()
 
     def cards(self) -> list[ModelCard]:
         """The base model and every adapter on the shelf, as far as the server has them, at this deployment's cost."""
         here = self.server.models()
         context = here.get(self.server.model) or self._settings.local.context_size
         priced = {"cost_per_token": self._settings.cost.local_cost_per_token, "context_tokens": context}
-        able = frozenset({Capability.GENERAL})
-        base = ModelCard(name=self.name, provider=Provider.LOCAL, capabilities=able, base=self.name)
+        base = base_card(self.name)
         wanted = {self.server.model: base, **{card.name: card for card in self.shelf.cards()}}
         missing = sorted(wanted.keys() - here.keys())
         self._say(f"the model's server lacks {', '.join(missing)}" if missing else "")
